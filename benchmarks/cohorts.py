@@ -11,7 +11,8 @@ from fastgd.core.threads import Threads
 from fastgd.engine.linear.model import LinearModel
 from fastgd.engine.network.model import Network
 from fastgd.engine.rows.cohort import Cohort
-from fastgd.engine.rows.spec import CohortSpec, window_steps
+from fastgd.engine.rows.spec import CohortSpec, coasting
+from fastgd.engine.rows.visit import is_sparse
 from fastgd.engine.shapes import choose_kernel
 from fastgd.optimizers import find
 from fastgd.optimizers.coasting import UNCHANGED, prove_coasting
@@ -36,7 +37,7 @@ def make_cohort(
     around: Mapping[str, str] | None = None,
     estimator: str = "none",
     line_search: Any = None,
-    shuffled: bool = False,
+    order: str = "sequential",
     sparse: str = "exact",
     **values: float,
 ) -> Cohort:
@@ -47,13 +48,13 @@ def make_cohort(
     """
     rule = Rule.of(find(optimizer), {}, around)
     hyper = {**rule.fields, **values, "lr": np.asarray(rates)}
-    csr = not isinstance(X, np.ndarray)
+    csr = is_sparse(X)
     needs = {"tiles": estimator != "none", "parts": line_search is not None, "sparse": csr}
     sizes = (len(rates), batch_size, X.dtype.itemsize)
     if isinstance(model, Network):
         kernel = model.kernel(X.shape[1], *sizes, tiles=bool(rule.functions.rounds))
     else:
-        kernel = choose_kernel(*sizes, **needs, shuffled=shuffled, parameters=X.shape[1], slots=rule.slots)
+        kernel = choose_kernel(*sizes, **needs, shuffled=order != "sequential", parameters=X.shape[1], slots=rule.slots)
     spec = CohortSpec(
         rule=rule,
         hyper=np.stack([np.broadcast_to(hyper[name], len(rates)) for name in rule.fields], axis=1),
@@ -61,7 +62,7 @@ def make_cohort(
         scheduled=("lr",) if line_search is not None else (),
         loss=with_outputs(find_loss(loss), model.outputs if isinstance(model, Network) else 1),
         batch_size=batch_size,
-        shuffled=shuffled,
+        order=order,
         model=model,
         init=init,
         seed=SEED,
@@ -73,6 +74,5 @@ def make_cohort(
         spec = replace(spec, untouched=UNCHANGED)
     elif csr:
         untouched = prove_coasting(rule, spec.hyper, spec.l2, drift=estimator != "none", same=True)
-        window = window_steps(untouched, spec, X.shape[1], X.nnz / X.shape[0], X.dtype.itemsize)
-        spec = replace(spec, untouched=untouched, window=window)
+        spec = coasting(spec, untouched, X.shape[1], X.nnz / X.shape[0], X.dtype.itemsize)
     return Cohort(spec, X, y, threads)

@@ -16,11 +16,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 import fastgd
 from fastgd import Study
 from fastgd.runs import clock as the_clock
 from fastgd.runs.reporting.events import Planned
 
+FILES = Path(tempfile.gettempdir())
 RATES: dict[str, Any] = {"lr": {"log": [1e-4, 1e-2], "num": 16}}
 
 
@@ -29,7 +32,24 @@ def over_data(n: int, d: int, optimizers: dict[str, dict[str, Any]], **fields: A
     blocks = [{"name": name, **keys} for name, keys in optimizers.items()]
     synthetic = {"n": n, "d": d, **fields.pop("synthetic", {})}
     problem = {"loss": fields.pop("loss", "logistic"), "synthetic": synthetic, "validation": 0.1}
-    return Study(name="costs", problem=problem, optimizer=blocks, **fields)
+    return Study(name="costs", problem=problem | fields.pop("problem", {}), optimizer=blocks, **fields)
+
+
+def over_network(n: int, layers: list[int], optimizers: dict[str, dict[str, Any]], **fields: Any) -> Study:
+    """Return a study of networks over synthetic rows: layers are the numbers of features and of hidden units."""
+    network = {"hidden": layers[1:], "activation": fields.pop("activation", "relu")}
+    return over_data(n, layers[0], optimizers, problem={"network": network}, **fields)
+
+
+def over_file(n: int, d: int, optimizers: dict[str, dict[str, Any]], **fields: Any) -> Study:
+    """Return a study over rows in a file that is mapped, in an order of blocks."""
+    file = FILES / f"{n}-{d}.npz"
+    if not file.exists():
+        random = np.random.default_rng(0)
+        X = random.standard_normal((n, d))
+        np.savez(file, X=X, y=(X[:, 0] > 0).astype(float))
+    problem = {"synthetic": None, "path": str(file), "source": "map", **fields.pop("problem", {})}
+    return over_data(n, d, optimizers, problem=problem, order="blocks", **fields)
 
 
 def on_landscape(landscape: str, starts: dict[str, Any], optimizers: list[str], **fields: Any) -> Study:
@@ -44,6 +64,39 @@ STUDIES = {
     "wide": lambda: over_data(20_000, 1_000, {"sgd": RATES, "adam": RATES}, epochs=3, batch_size=64),
     "float32": lambda: over_data(100_000, 50, {"adam": RATES}, epochs=5, batch_size=64, dtype="float32"),
     "single": lambda: over_data(100_000, 50, {"sgd": {"lr": 1e-3}, "adam": {"lr": 1e-3}}, epochs=10, batch_size=64),
+    "single rows": lambda: over_data(30_000, 200, {"sgd": {"lr": 1e-3}, "adam": {"lr": 1e-3}}, epochs=5, batch_size=1),
+    "lone sparse": lambda: over_data(
+        20_000, 20_000, {"sgd": {"lr": 1e-3}, "adam": {"lr": 1e-3}}, epochs=5, batch_size=[1, 64],
+        synthetic={"nonzeros": 50},
+    ),
+    "roots": lambda: over_data(
+        20_000, 200, {"adagrad": RATES, "rmsprop": RATES, "lamb": RATES}, epochs=5, batch_size=16
+    ),
+    "softmax": lambda: over_data(
+        0, 0, {"sgd": RATES}, loss="softmax", epochs=50, batch_size=64,
+        problem={"synthetic": None, "dataset": "digits", "standardize": True},
+    ),
+    "squares": lambda: over_data(
+        100_000, 50, {"sgd": RATES, "adam": RATES}, steps=4_000, loss="squared", record={"every": {"log": 20}}
+    ),
+    "folds": lambda: over_data(
+        50_000, 50, {"momentum": RATES}, epochs=5, batch_size=64,
+        problem={"standardize": True, "validation": {"folds": 5}},
+    ),
+    "file": lambda: over_file(500_000, 50, {"momentum": RATES}, epochs=3, batch_size=64),
+    "staged file": lambda: over_file(
+        500_000, 50, {"momentum": RATES}, epochs=3, batch_size=64, problem={"standardize": True}
+    ),
+    "network": lambda: over_network(20_000, [50, 64], {"momentum": RATES, "adam": RATES}, epochs=3, batch_size=64),
+    "deep": lambda: over_network(
+        10_000, [8, 64, 64], {"adam": RATES}, epochs=3, batch_size=64, activation="tanh", dtype="float32"
+    ),
+    "lone network": lambda: over_network(
+        20_000, [50, 64, 64], {"adam": {"lr": 1e-3}}, epochs=5, batch_size=64, activation="tanh"
+    ),
+    "sparse network": lambda: over_network(
+        5_000, [2_000, 32], {"sgd": RATES}, epochs=2, batch_size=64, synthetic={"nonzeros": 50}
+    ),
     "large batches": lambda: over_data(100_000, 50, {"sgd": RATES, "adam": RATES}, steps=40),
     "estimators": lambda: over_data(
         50_000, 50, {"sgd": {**RATES, "estimator": ["svrg", "saga"]}}, epochs=5, batch_size=64

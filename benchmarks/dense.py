@@ -37,7 +37,7 @@ class _Dense:
         self.X = random.standard_normal((rows, FEATURES), dtype)
         margins = self.X @ random.standard_normal(FEATURES, dtype) / 5
         self.y = (random.random(rows, dtype) < 1 / (1 + np.exp(-margins))).astype(dtype)
-        self.options = {"batch_size": batch_size, "shuffled": order == "shuffle"}
+        self.options = {"batch_size": batch_size, "order": order}
         self.threads = Threads()
         self.cohort = self.start(self.threads)
         self.cohort.compile()

@@ -86,7 +86,7 @@ class Estimators(_Method):
         epochs = 2
         model = LogisticRegression(solver="saga", C=1.0, max_iter=epochs, tol=0.0, fit_intercept=False)
         ours = make_cohort(self.X, self.y, RATES[-lanes:], self.threads, batch_size=1, optimizer="sgd",
-                           estimator=estimator, shuffled=True)  # fmt: skip
+                           estimator=estimator, order="shuffle")  # fmt: skip
         ours.compile()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

@@ -79,9 +79,8 @@ class SparseGrid(_OverScikitLearn):
 
     def setup(self, rows: int, dtype: str, order: str) -> None:
         X, y = zipf(rows, dtype=dtype)
-        shuffled = order == "shuffle"
-        self.epoch = epoch_of(make_cohort(X, y, RATES, Threads(), batch_size=1, optimizer="sgd", shuffled=shuffled))
-        self.peer = on_all_cores(scikit_learn(X.astype("float64"), y, shuffled))
+        self.epoch = epoch_of(make_cohort(X, y, RATES, Threads(), batch_size=1, optimizer="sgd", order=order))
+        self.peer = on_all_cores(scikit_learn(X.astype("float64"), y, order == "shuffle"))
 
 
 class SparseSingle(_OverScikitLearn):

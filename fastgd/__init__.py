@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from fastgd.common.errors import InputError
     from fastgd.optimizers import optimizer
     from fastgd.reports import report
+    from fastgd.runs.dask.executor import DaskExecutor
     from fastgd.runs.runner import run
     from fastgd.runs.stored.fitting import fit
+    from fastgd.runs.stored.merging import merge
     from fastgd.runs.stored.optimum import optimum
     from fastgd.runs.stored.trial_surfaces import surface
     from fastgd.search.range_test import range_test
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = version("fastgd")
 
 __all__ = [
+    "DaskExecutor",
     "InputError",
     "Results",
     "Study",
@@ -48,6 +51,7 @@ __all__ = [
     "fit",
     "load",
     "load_model",
+    "merge",
     "optimizer",
     "optimizers",
     "optimum",
@@ -64,12 +68,14 @@ __all__ = [
 ]
 
 _HOMES = {
+    "DaskExecutor": "fastgd.runs.dask.executor",
     "InputError": "fastgd.common.errors",
     "Results": "fastgd.analysis",
     "Study": "fastgd.study.config",
     "compare": "fastgd.analysis.regressions.comparison",
     "fit": "fastgd.runs.stored.fitting",
     "load": "fastgd.analysis",
+    "merge": "fastgd.runs.stored.merging",
     "load_model": "fastgd.analysis",
     "optimizer": "fastgd.optimizers",
     "optimum": "fastgd.runs.stored.optimum",

@@ -240,13 +240,30 @@ def splitmix64(x):
     return x ^ (x >> 31)
 
 
+def fisher_yates(items, stream, counter=0):
+    """Items in another order: Fisher and Yates, with splitmix64 of a counter."""
+    order = list(items)
+    for i in range(len(order) - 1, 0, -1):
+        j = (splitmix64((stream + counter + i) % 2**64) >> 32) * (i + 1) >> 32
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
 @cache
 def shuffled(n, seed, epoch):
-    """The order of an epoch's rows: Fisher and Yates, with splitmix64 of a counter."""
-    order, stream = list(range(n)), key(seed, "shuffle", epoch)
-    for i in range(n - 1, 0, -1):
-        j = (splitmix64((stream + i) % 2**64) >> 32) * (i + 1) >> 32
-        order[i], order[j] = order[j], order[i]
+    """The order of an epoch's rows."""
+    return np.array(fisher_yates(range(n), key(seed, "shuffle", epoch)))
+
+
+def in_blocks(n, seed, epoch, block=1024, window=32):
+    """The same of blocks of rows, and of the rows of some blocks together."""
+    blocks = fisher_yates(range(-(-n // block)), key(seed, "blocks", epoch))
+    stream, order = key(seed, "windows", epoch), []
+    for first in range(0, len(blocks), window):
+        rows = [
+            row for each in blocks[first : first + window] for row in range(each * block, min((each + 1) * block, n))
+        ]
+        order += fisher_yates(rows, stream, len(order))
     return np.array(order)
 
 

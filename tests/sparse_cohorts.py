@@ -9,7 +9,7 @@ from cohorts import FEW, RATES, grid, make_cohort
 from fastgd.datasets.csr import from_dense
 from fastgd.engine.rows.cohort import Cohort
 from fastgd.engine.shapes import Kernel
-from fastgd.optimizers.coasting import UNCHANGED, prove_coasting
+from fastgd.optimizers.coasting import UNCHANGED, Coast, prove_coasting, stays_in_frame
 
 WINDOW = 64
 STEPS = 3 * 300 + 40  # more than three epochs at b = 1, and many windows
@@ -46,8 +46,13 @@ def rates_of(optimizer):
     return [{"lr": rate} for rate in (*RATES.get(optimizer, FEW), *(0.7 * r for r in RATES.get(optimizer, FEW)))]
 
 
-def pair(optimizer, lanes=None, *, mode="exact", window=WINDOW, wave=False, data=None, lanes_of_tile=4, **given):
-    """Return a dense and a sparse cohort of the same trials, with hyper-parameters of lanes that differ."""
+def pair(
+    optimizer, lanes=None, *, mode="exact", window=WINDOW, framed=True, wave=False, data=None, lanes_of_tile=4, **given
+):
+    """Return a dense and a sparse cohort of the same trials, with hyper-parameters of lanes that differ.
+
+    `framed`: whether the sparse one keeps its parameters in the frame of the window's first step, where it can.
+    """
     X, y = data or problem()
     lanes = lanes or grid(optimizer)
     if wave:
@@ -58,6 +63,9 @@ def pair(optimizer, lanes=None, *, mode="exact", window=WINDOW, wave=False, data
     if mode == "exact":
         drift = spec.estimator != "none"
         untouched = prove_coasting(spec.rule, spec.hyper, spec.l2, scheduled=spec.scheduled, drift=drift, same=True)
+    if framed and isinstance(untouched, Coast):
+        stays = stays_in_frame(untouched, spec.hyper, spec.l2, window, dense.dtype.itemsize)
+        untouched = replace(untouched, framed=stays)
     spec = replace(spec, kernel=replace(spec.kernel, sparse=True), untouched=untouched, window=window)
     return dense, sparse_cohort(spec, X.astype(dense.dtype), y, dense)
 

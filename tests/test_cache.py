@@ -14,6 +14,7 @@ import pytest
 from filelock import FileLock
 
 import fastgd
+from fastgd.common.folders import private
 from fastgd.common.properties import cached_property
 from fastgd.core import cache as the_cache
 from fastgd.core.address_calls import address_of
@@ -56,6 +57,7 @@ def test_a_full_disk_costs_the_cache_alone(tmp_path):
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from fastgd.core import cache as the_cache
+from fastgd.common.folders import private
 from fastgd.common.properties import cached_property
 from fastgd.engine.rows.order import shuffle
 import numpy as np
@@ -74,9 +76,9 @@ print(sorted(order.tolist()), sorted(path.name for path in the_cache.CACHE.iterd
 
 
 def test_a_folder_is_made_for_this_user_alone(tmp_path):
-    folder = the_cache.private(tmp_path / "a" / "kernels")
+    folder = private(tmp_path / "a" / "kernels")
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert the_cache.private(folder) == folder
+    assert private(folder) == folder
 
 
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
@@ -84,7 +86,7 @@ def test_a_folder_that_others_write_to_is_not_used(mode, tmp_path):
     (tmp_path / "kernels").mkdir()
     (tmp_path / "kernels").chmod(mode)
     with pytest.raises(PermissionError, match="not this user's alone"):
-        the_cache.private(tmp_path / "kernels")
+        private(tmp_path / "kernels")
 
 
 def test_a_folder_in_whose_place_others_may_put_theirs_is_not_used(tmp_path):
@@ -92,16 +94,16 @@ def test_a_folder_in_whose_place_others_may_put_theirs_is_not_used(tmp_path):
     around.mkdir()
     around.chmod(0o777)
     with pytest.raises(PermissionError):
-        the_cache.private(around / "kernels")
+        private(around / "kernels")
     around.chmod(0o1777)  # as the temporary folder: everybody moves but their own
-    assert the_cache.private(around / "kernels").is_dir()
+    assert private(around / "kernels").is_dir()
 
 
 def test_a_link_is_not_followed(tmp_path):
     (tmp_path / "elsewhere").mkdir(mode=0o700)
     (tmp_path / "kernels").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(PermissionError):
-        the_cache.private(tmp_path / "kernels")
+        private(tmp_path / "kernels")
 
 
 def cache_of(tmp_path, code="print(the_cache.CACHE)", **environment):

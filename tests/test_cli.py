@@ -29,7 +29,7 @@ from fastgd.study.fields import METRICS
 from fastgd.study.keys import keys
 
 QUESTIONS = ["time", "sensitivity", "versus", "ranks", "profiles", "ecdf", "budget"]
-COMMANDS = ["run", "demo", "tune", "best", *QUESTIONS, "plot", "report", "surface", "optimum", "theory"]
+COMMANDS = ["run", "merge", "demo", "tune", "best", *QUESTIONS, "plot", "report", "surface", "optimum", "theory"]
 COMMANDS += ["compare", "list", "info", "warmup"]
 
 

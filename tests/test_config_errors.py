@@ -73,7 +73,7 @@ MISTAKES = [
     ("batch_size = 64", "batch_size = [64, true]", "batch_size.1", "must be a whole number of at least 1, or 'full'"),
     ("batch_size = 64", "batch_size = 64.0", "batch_size", "must be a whole number of at least 1, or 'full'"),
     ('dtype = "float64"', 'dtype = "float16"', "dtype", "must be 'float64' or 'float32', found 'float16'"),
-    ('dtype = "float64"', 'order = "random"', "order", "must be 'shuffle' or 'sequential', found 'random'"),
+    ('dtype = "float64"', 'order = "random"', "order", "must be 'shuffle', 'blocks' or 'sequential', found 'random'"),
     (
         'dtype = "float64"',
         'init = "ones"',

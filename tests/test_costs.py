@@ -28,6 +28,7 @@ from fastgd.plan.estimates import operations
 from fastgd.plan.estimates.costs import Cost, Pace, cohort_cost, swarm_cost
 from fastgd.plan.planner import make_plan
 from fastgd.problems import LANDSCAPES, LOSSES
+from fastgd.problems.activations import ACTIVATIONS
 from fastgd.runs.reporting.display import Reporter
 from fastgd.runs.reporting.events import Planned, Searching
 from fastgd.search.rate_grid import RateGrid
@@ -140,6 +141,18 @@ def test_what_is_recorded_costs():
     assert cost_of(**base, record={"parameters": "all"}).disk > plain.disk
     feedback = cost_of(**base, record={"every": {"log": 2}}, schedule=[{"name": "plateau"}])
     assert feedback.evaluation > cost_of(**base, record={"every": {"log": 2}}).evaluation
+
+
+def test_rows_in_files_and_hidden_units_cost():
+    (unit,) = plan_of(optimizer=SGD).units
+    for changes in ({"mapped": 48.0}, {"formed": 6.0}):
+        more = cohort_cost(replace(unit, workload=replace(unit.workload, **changes)), PACE)
+        assert more.training > cohort_cost(unit, PACE).training, changes
+        assert more.evaluation > cohort_cost(unit, PACE).evaluation, changes
+    networks = ({"hidden": [8], "activation": name} for name in ("relu", "tanh"))
+    relu, tanh = (cost_of(optimizer=SGD, problem={"loss": "logistic", "network": each}) for each in networks)
+    assert tanh.training > relu.training
+    assert tanh.evaluation > relu.evaluation
 
 
 def test_swarms_cost_more_with_more_work():
@@ -282,6 +295,8 @@ def test_operations_are_counted():
     assert clipped["simple"] > 4
     assert operations.of_loss(LOSSES["squared"], derivative=True) == {"simple": 1}
     assert operations.of_loss(LOSSES["poisson"])["function"] == 1
+    assert operations.of_activation(ACTIVATIONS["tanh"])["function"] == 1
+    assert operations.of_activation(ACTIVATIONS["gelu"])["function"] == 1
     rosenbrock, levy = LANDSCAPES["rosenbrock"], LANDSCAPES["levy"]
     few, many = (operations.of_landscape(rosenbrock, rosenbrock.instance(), d)["simple"] for d in (10, 1_000))
     assert 80 < many / few < 120

@@ -12,6 +12,8 @@ import tomllib
 from itertools import groupby
 
 import doc_blocks
+import numpy as np
+import pandas as pd
 import pytest
 import tomli_w
 import typer
@@ -53,6 +55,9 @@ def folder(tmp_path, monkeypatch):
         shutil.copy(file, tmp_path)
     (tmp_path / "measurements.txt").write_text("1,5;2,5;0,5;3,1\n2,5;0,5;1,5;4,2\n0,5;1,5;2,0;1,0\n" * 50)
     (tmp_path / "concrete.csv").write_text("cement,water,strength,slump\n" + "1,5,2,3\n2,4,4,1\n3,1,7,2\n" * 50)
+    (tmp_path / "clicks").mkdir()
+    clicks = pd.DataFrame({"hour": np.arange(200.0) % 24, "clicked": np.arange(200) % 3 == 0})
+    clicks.to_parquet(tmp_path / "clicks" / "a.parquet")
     return tmp_path
 
 

@@ -153,3 +153,18 @@ def test_rates_are_not_searched_among_draws(tmp_path):
     for search in (fastgd.tune, fastgd.range_test):
         with pytest.raises(InputError, match=r"^search\.draws = 4: rates are searched from a grid"):
             search(searched(4), tmp_path)
+
+
+def test_what_is_mistyped_is_told_once_with_what_is_meant():
+    law = {"loguniform": [1e-3, 1.0]}
+    axes = {
+        "optimizer": [{"name": "sgd", "lr": law}, {"name": "momentum", "lr": law, "momentum": {"uniform": [0, 0.9]}}]
+    }
+    with pytest.raises(InputError, match=r"^search\.draw is not a known key; did you mean 'draws'\?$"):
+        study_of(search={"draw": 5}, **axes)
+    with pytest.raises(InputError, match=r"^optimizer\.0\.lr\.nun is not a known key; did you mean 'num'\?$"):
+        study_of(optimizer=[{"name": "sgd", "lr": law | {"nun": 5}}])
+    with pytest.raises(
+        InputError, match=r"^optimizer\.0\.lr\.draws is not a known key; .*num = 50 draws this key alone$"
+    ):
+        study_of(optimizer=[{"name": "sgd", "lr": law | {"draws": 5}}])

@@ -214,7 +214,7 @@ def test_kernels_and_groups_of_lanes_agree(kernel, dtype, monkeypatch):
 
 @pytest.mark.parametrize("form", [np.asarray, csr_array], ids=["dense", "sparse"])
 def test_classes_are_those_of_the_shares(form, monkeypatch):
-    monkeypatch.setattr("fastgd.datasets.record.VALUES_PER_BLOCK", 100)
+    monkeypatch.setattr("fastgd.datasets.columns.VALUES_PER_BLOCK", 100)
     data = data_of(form(X), y)
     np.testing.assert_array_equal(data.frequencies, (X != 0).mean(axis=0))
     classes = classes_of(data)

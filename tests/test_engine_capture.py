@@ -85,6 +85,7 @@ ENGINES = {
     "line search": dense("momentum", kernel=PARTS, batch_size=N, line_search=Armijo()),
     "coasting, shared": sparse("momentum", SHARED, batch_size=1, wave=True),
     "coasting, own": sparse("momentum", batch_size=1, l2=0.01),
+    "coasting, framed": sparse("sgd", batch_size=1, l2=0.01),
     "coasting, float32": sparse("adam", batch_size=3, dtype="float32", lanes_of_tile=8),
     "coasting, replayed": sparse("adabelief", batch_size=5, wave=True),
     "coasting, svrg": sparse("momentum", batch_size=5, estimator="svrg"),
@@ -94,7 +95,7 @@ ENGINES = {
     "baseline": baseline,
 }
 
-QUICK = ("tile", "saga", "coasting, own", "resting", "baseline")
+QUICK = ("tile", "saga", "coasting, own", "coasting, framed", "resting", "baseline")
 
 
 def through_a_file(captured):

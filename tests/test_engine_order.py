@@ -7,7 +7,7 @@ import pytest
 import reference
 from cohorts import PARTS, SINGLE, SMALL, make_cohort, problem
 
-from fastgd.engine.rows.order import shuffle, start_values, stream_key
+from fastgd.engine.rows.order import reorder, shuffle, start_values, stream_key
 
 
 def order(n, seed=0, epoch=0):
@@ -20,6 +20,15 @@ def order(n, seed=0, epoch=0):
 def test_shuffle_is_the_published_one(n):
     for seed, epoch in itertools.product((0, 1, 2**53), (0, 1, 999)):
         np.testing.assert_array_equal(order(n, seed, epoch), reference.shuffled(n, seed, epoch))
+
+
+@pytest.mark.parametrize("n", [1, 1024, 1025, 40_000, 70_000])
+def test_blocks_are_shuffled_as_the_page_says(n):
+    rows = np.full(n, -1, np.int32)
+    for seed, epoch in itertools.product((0, 2**53), (0, 7)):
+        reorder(rows, "blocks", seed, epoch)
+        np.testing.assert_array_equal(rows, reference.in_blocks(n, seed, epoch))
+        np.testing.assert_array_equal(np.sort(rows), np.arange(n))
 
 
 def test_shuffle_is_a_permutation_of_its_own_for_each_seed_and_epoch():

@@ -1,6 +1,7 @@
 """Folds: orders over shared rows, with the bits that a fold's rows have alone, ranked as in cross-validation."""
 
 import tomllib
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -8,13 +9,13 @@ import pytest
 from cohorts import HALVES, PARTS, SINGLE, SMALL, make_cohort, pool
 from sklearn import model_selection
 from sklearn.datasets import load_breast_cancer
-from small_studies import rows, run, study_of
+from small_studies import Log, rows, run, study_of
 from sparse_cohorts import pair, problem
 
 import fastgd
 from fastgd import InputError
 from fastgd.cli.answers.rankings import ranking_cells, remarks
-from fastgd.datasets import FoldKeys, Source, from_arrays, given_folds, load, make_folds, prepare, prepare_folds, scaled
+from fastgd.datasets import FoldKeys, Source, from_arrays, given_folds, load, make_folds, prepare, prepare_folds
 from fastgd.datasets.csr import from_dense
 from fastgd.engine.network.model import Network
 from fastgd.engine.rows.guesses import Guesses
@@ -23,6 +24,7 @@ from fastgd.optimizers.line_search import Armijo
 from fastgd.plan.planner import make_plan
 from fastgd.problems import LOSSES
 from fastgd.problems.activations import ACTIVATIONS
+from fastgd.runs.reporting.events import Warning_
 from fastgd.runs.runner import load_data
 
 N, D = 150, 7
@@ -117,6 +119,20 @@ def test_folds_are_those_of_scikit_learn(keys, splitter):
         np.testing.assert_array_equal(fold.held, np.sort(held))
 
 
+def test_a_class_that_is_rarer_than_the_folds_is_told(tmp_path):
+    y = np.array(["a", "b"] * 20 + ["c"] * 3)
+    data, log = (np.random.default_rng(0).normal(size=(len(y), 2)), y), Log()
+    problem = {"loss": "softmax", "validation": {"folds": 5, "kind": "stratified"}}
+    with warnings.catch_warnings(action="error"):
+        run(tmp_path / "few", data=data, log=log, problem=problem, batch_size=8)
+    text = "arrays: the label 'c' has 3 rows, fewer than the 5 folds: some hold out none of them"
+    assert text in [note.message for note in log.of(Warning_)]
+    once = data[0][:-2], y[:-2]
+    with pytest.raises(InputError, match=r"the label 'c' has 1 row, and the fold that holds it out would"):
+        run(tmp_path / "one", data=once, problem=problem)
+    run(tmp_path / "two", data=once, problem=problem | {"loss": "logistic", "positive": "a"}, batch_size=8)
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
 def test_no_two_folds_share_a_group(tmp_path, kind):
     groups, path = np.repeat(["a", "b", "c", "d", "e"], 30), tmp_path / f"rows.{kind}"
@@ -183,7 +199,7 @@ def test_folds_are_standardised_by_their_own_training_rows(dtype, sparse):
     how = {"targets": "binary", "standardize": True, "dtype": dtype, "layout": "sparse" if sparse else "dense"}
     (fold,) = prepare_folds(from_arrays(X * 3 + 7, Y), given_folds([(SOME, REST)], N, 1), **how)
     alone = prepare(from_arrays(X[SOME] * 3 + 7, Y[SOME]), **how)
-    found = scaled(fold).X
+    found = fold.X.copied()
     expected = alone.X.toarray() if sparse else alone.X
     np.testing.assert_array_equal((found.toarray() if sparse else found)[SOME], expected)
     assert fold.notes == alone.notes
@@ -322,7 +338,7 @@ def test_a_surface_is_over_the_rows_of_its_fold(tmp_path):
 def test_the_command_line_shows_the_spread_over_folds(results):
     ranking = results.best()
     cells = ranking_cells(results, ranking, ranking.head(2), "two")
-    assert {"final validation loss std", "range over folds", "folds", "seeds"} <= {
+    assert {"final validation loss std", "range over seeds and folds", "folds", "seeds"} <= {
         column.replace("_", " ") for column in cells.columns
     }
     assert "ranked by the final validation loss, the mean of 2 seeds x 3 folds" in remarks(results, ranking)

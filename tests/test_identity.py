@@ -173,6 +173,19 @@ def test_entries_of_a_row_are_summed_as_the_name_of_a_trial_says(tmp_path, rates
         np.testing.assert_array_equal(few["final_loss"], many.loc[few.index, "final_loss"])
 
 
+def test_trials_have_other_names_where_a_lane_beside_them_does_not_stay_in_the_frame():
+    """SGD with a penalty keeps sparse parameters in the frame of a window if all lanes can, which gives other bits."""
+    fields = {"problem": {"loss": "logistic", "layout": "sparse", "l2": 0.1}, "batch_size": 1}
+    few, more, strong = (
+        plan_of(optimizer={"name": "sgd", "lr": lr}, **fields)
+        for lr in ([0.01, 0.02], [0.01, 0.02, 0.05], [0.01, 0.02, 10.0])
+    )
+    assert [plan.units[0].spec.untouched.framed for plan in (few, more, strong)] == [True, True, False]
+    few, more, strong = (set(plan.table["trial_id"]) for plan in (few, more, strong))
+    assert few < more
+    assert not few & strong
+
+
 def test_what_runs_again_is_said_with_its_reason(tmp_path):
     run(tmp_path / "r")
     log = Log()

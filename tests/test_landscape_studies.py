@@ -240,12 +240,13 @@ def test_parts_under_a_deadline_share_the_time(monkeypatch):
 
     from fastgd.plan.planner import make_plan
     from fastgd.runs.clock import Clock
-    from fastgd.runs.executor import Executor, _Work
+    from fastgd.runs.executor import LocalExecutor, Work
 
     monkeypatch.setattr("fastgd.runs.clock.time", SimpleNamespace(perf_counter=lambda: 10.0))
     (unit, _) = make_plan(study(starts={"uniform": 100_000})).units
     none_saved = SimpleNamespace(names=list)
-    executor, work, width = Executor(None, Clock(), None, None, 0, none_saved), _Work(0, unit, unit), unit.spec.width
+    executor, work = LocalExecutor(None, Clock(), None, None, 0, none_saved), Work(0, unit, unit)
+    width = unit.spec.width
     executor._stored = True
 
     def lanes_next(others):

@@ -12,17 +12,19 @@ from campaign.attack import python
 from campaign.memory_limits import LIMITED
 from cohorts import spread
 from landscape_studies import study as landscape_study
-from small_studies import assert_same, run, study_of
+from small_studies import assert_same, rows, run, study_of
 from test_costs import SGD, plan_of
 
 import fastgd
 from benchmarks.memory import STUDIES
 from fastgd import InputError
 from fastgd.common import system
+from fastgd.common.numbers import size_of
 from fastgd.common.system import MemoryLimit, MemoryUse
 from fastgd.plan.estimates import compiled, memory
 from fastgd.plan.planner import make_plan
 from fastgd.runs.executor import Executor
+from fastgd.runs.runner import load_data
 
 ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the platform does not tell a peak")
@@ -136,6 +138,38 @@ def test_parts_that_no_cut_makes_smaller(monkeypatch):
         plan.within_limits()
 
 
+@pytest.mark.parametrize(
+    ("given", "size"),
+    [("2GB", 2 * 10**9), (" 500 mb", 5 * 10**8), ("1.5 GiB", 3 << 29), ("4096", 4096), (2e9, 2 * 10**9)],
+)
+def test_amounts_of_memory(given, size):
+    assert size_of(given, "memory") == size
+
+
+@pytest.mark.parametrize("given", ["much", "-1GB", "", "0", True, float("nan"), None])
+def test_what_is_no_amount_of_memory(given):
+    with pytest.raises(InputError, match=r"--memory must be an amount of memory, such as 2GB or 500MB; found "):
+        size_of(given, "--memory")
+
+
+def test_a_budget_is_one_more_limit(tmp_path):
+    with pytest.raises(InputError, match=r"takes .+ at the least, and of the run's limit, 50 MB, .+ are left"):
+        run(tmp_path / "r", memory="50MB")
+    assert not (tmp_path / "r").exists()
+    assert len(run(tmp_path / "r", memory="3GB").trials) == 4
+    assert not [limit for limit in system.memory_limits() if limit.name == "the run's"]
+
+
+def test_streams_leave_half_of_the_memory_to_pages():
+    (data,) = load_data(study_of(problem={"loss": "logistic", "source": "stream"}), rows(), print)
+    with memory.budget_beside([data], None):
+        assert [limit.most for limit in system.memory_limits() if limit.name == "the run's"] == [system.memory()]
+        half = system.memory()
+    assert half == system.memory() // 2
+    with memory.budget_beside([data], 10**9):
+        assert system.memory() // 2 == half, "the user says how much, which limits the whole run"
+
+
 @pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("can't start new thread")])
 def test_memory_that_runs_out_is_one_message(tmp_path, monkeypatch, error):
     def fails(*_):
@@ -175,5 +209,7 @@ def test_memory_in_use(tmp_path):
     status = tmp_path / "proc/self/status"
     status.parent.mkdir(parents=True)
     status.write_text("Name:\tx\nVmHWM:\t 30 kB\nVmRSS:\t 20 kB\nVmSize:\t 90 kB\nVmData:\t 40 kB\nThreads:\t3\n")
-    assert system.memory_use(tmp_path) == MemoryUse(20 << 10, 30 << 10, 90 << 10, 40 << 10)
+    assert system.memory_use(tmp_path) == MemoryUse(20 << 10, 30 << 10, 90 << 10, 40 << 10, 20 << 10)
+    status.write_text(status.read_text() + "RssAnon:\t 7 kB\nRssFile:\t 12 kB\nRssShmem:\t 1 kB\n")
+    assert system.memory_use(tmp_path).own == 8 << 10, "pages of mapped files are the system's"
     assert MemoryLimit("RLIMIT_AS", 10, 30).left == 0

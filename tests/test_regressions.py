@@ -109,6 +109,15 @@ def test_trials_that_ran_out_of_time_are_not_judged(base, tmp_path):
     assert found.ok
 
 
+def test_trials_that_lost_a_race_are_judged_where_both_lost_it(tmp_path):
+    status = ["retired", "retired", "early_stopped", "retired"]
+    lost = write(tmp_path / "lost", trials(4, status=status))
+    curves = np.tile(FALLING, (4, 1))
+    curves[1, -1] *= 2
+    again = write(tmp_path / "again", trials(4, status=[*status[:3], "completed"]), curves)
+    assert verdicts(fastgd.compare(lost, again)) == ["equal", "worse", "equal", "unknown"]
+
+
 def test_a_loss_that_is_no_number_any_more_is_worse(base, tmp_path):
     curves = np.tile(FALLING, (4, 1))
     curves[0, 3], curves[1, -1] = np.inf, np.nan

@@ -206,6 +206,21 @@ def test_stops_early_with_the_best_parameters(cancer):
     assert np.array_equal(again.coef_, model.coef_)
 
 
+def test_a_training_without_progress_ends_as_in_scikit_learn():
+    X = np.linspace(-1, 1, 40)[:, None]
+    y = (X[:, 0] > 0).astype(int)
+    how = {"loss": "hinge", "alpha": 0.0, "max_iter": 100, "random_state": 0}
+    model = GDClassifier(optimizer="sgd", eta0=10.0, batch_size=1, **how).fit(X, y)  # to 0, soon
+    assert model.loss_curve_[-1] == 0
+    assert model.n_iter_ < 30
+    tol, since, least = 0.05, 0, 1.0
+    slow = GDClassifier(optimizer="sgd", eta0=0.05, batch_size=8, tol=tol, n_iter_no_change=3, **how).fit(X, y)
+    for epochs, loss in enumerate(slow.loss_curve_, 1):
+        since, least = (since + 1 if loss > least - tol else 0), min(least, loss)
+        assert (since >= 3) == (epochs == slow.n_iter_)
+    assert 3 < slow.n_iter_ < 100
+
+
 def test_warm_starts_begin_where_the_last_fit_ended(cancer):
     X, y = cancer
     how = {**SHORT, "optimizer": "sgd", "eta0": 0.1, "shuffle": False}

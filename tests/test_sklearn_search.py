@@ -11,7 +11,14 @@ from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.exceptions import FitFailedWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, make_scorer
-from sklearn.model_selection import GridSearchCV, GroupKFold, RandomizedSearchCV, ShuffleSplit
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    ParameterGrid,
+    ParameterSampler,
+    RandomizedSearchCV,
+    ShuffleSplit,
+)
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
@@ -171,6 +178,16 @@ def test_draws_are_those_of_random_search(cancer):
     space = {"eta0": loguniform(1e-3, 1e-1), "alpha": loguniform(1e-6, 1e-2), "optimizer": ["adam", "sgd"]}
     ours = GDSearchCV(CLASSIFIER, space, **how).fit(*cancer)
     same(ours, RandomizedSearchCV(CLASSIFIER, space, **how).fit(*cancer))
+
+
+def test_lists_are_drawn_from_where_the_number_of_draws_is_given(cancer):
+    grid = [{"eta0": [0.001, 0.01, 0.1], "alpha": [0.0, 1e-4]}, {"optimizer": ["sgd"], "eta0": [0.01, 0.1]}]
+    for n_iter in (3, None):
+        ours = GDSearchCV(CLASSIFIER, grid, n_iter=n_iter, random_state=1, cv=2).fit(*cancer)
+        theirs = ParameterGrid(grid) if n_iter is None else ParameterSampler(grid, n_iter, random_state=1)
+        assert ours.cv_results_["params"] == list(theirs)
+    with pytest.warns(UserWarning, match="The total space of parameters 8 is smaller than n_iter=9"):
+        assert len(GDSearchCV(CLASSIFIER, grid, n_iter=9, cv=2).fit(*cancer).cv_results_["params"]) == 8
 
 
 class Counting(StandardScaler):

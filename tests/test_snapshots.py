@@ -18,7 +18,7 @@ from store_samples import open_folder
 import fastgd
 from fastgd.plan.planner import make_plan
 from fastgd.runs.clock import Clock
-from fastgd.runs.executor import Executor
+from fastgd.runs.executor import LocalExecutor
 from fastgd.runs.reporting.events import Progress, Warning_
 from fastgd.runs.runner import load_data
 from fastgd.runs.sinks import FolderSink
@@ -193,9 +193,9 @@ def test_progress_counts_what_this_run_does():
     study = fastgd.Study(name="single", **CASES["single"])
     (unit,) = make_plan(study, load_data(study, snapshot_studies.data_of("single"), lambda _: None)).units
     events, clock = [], Clock()
-    executor = Executor(None, clock, None, events.append, 1, None)
+    executor = LocalExecutor(None, clock, None, events.append, 1, None)
     executor._flops, clock.resumed, clock.seconds["train"] = unit.flops, unit.steps // 2, 10.0
-    executor._report(unit, 0, 1, {"train": 0.0}, unit.steps * 3 // 4, 1)
+    executor._report_unit(unit, 0, 1, {"train": 0.0}, unit.steps * 3 // 4, 1)
     (event,) = events
     assert event.share == 0.75
     assert event.seconds_left == pytest.approx(10.0)

@@ -177,11 +177,11 @@ except InputError as error:
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 def test_a_full_disk_is_one_message_and_loses_nothing(tmp_path, monkeypatch):
-    from fastgd.store.disk import files as store_files
+    from fastgd.store.disk import new_files
 
     with open_folder(tmp_path) as folder:
         first = commit(folder, trials(2))
-        monkeypatch.setattr(store_files, "create", lambda path: Path("/dev/full").open("w+b"))  # noqa: SIM115
+        monkeypatch.setattr(new_files, "create", lambda path: Path("/dev/full").open("w+b"))  # noqa: SIM115
         with pytest.raises(InputError, match=r"cannot write to .*curves.*No space left"):
             commit(folder, trials(2, "u"))
         monkeypatch.undo()

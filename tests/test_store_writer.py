@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from store_samples import block, files, manifest, open_folder, read, trials
 
 from fastgd.store import Columns, Contents, Folder, Manifest
-from fastgd.store.disk.files import temporary
+from fastgd.store.disk.new_files import temporary
 from fastgd.store.writer import Names
 
 IDS = [f"t{i:05d}" for i in range(3)]

@@ -15,7 +15,7 @@ from sparse_cohorts import pair, sparse_cohort
 from sparse_cohorts import problem as sparse_problem
 from test_engine_networks import ONE, TILE, network
 
-from fastgd.datasets.record import with_weights
+from fastgd.datasets.data import with_weights
 from fastgd.engine.linear import block_steps, evaluation_steps
 from fastgd.engine.network.model import Network
 from fastgd.engine.shapes import Kernel

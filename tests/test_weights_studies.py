@@ -18,6 +18,7 @@ from fastgd.datasets import Source, from_arrays, load, prepare
 from fastgd.datasets.prepare import held_out
 from fastgd.optima import CONVEX, Problem, solve
 from fastgd.plan.planner import make_plan
+from fastgd.reports.sections import commands
 from fastgd.runs.runner import load_data
 
 X, Y = rows()
@@ -280,6 +281,10 @@ def test_models_and_minima_need_the_weights_again(tmp_path):
     assert len(fastgd.optimum(results, (X, Y, OWN), progress=False)) == 1
     with pytest.raises(InputError, match="they have changed"):
         results.model(trial, data=(X, Y))
+    study = study_of(record={"parameters": "all"}, epochs=1)
+    best = fastgd.fit(study, tmp_path / "r", data=(X, Y), weights=OWN, as_trained=True, progress=False)
+    np.testing.assert_array_equal(best.predict(X), results.best_model(data=(X, Y, OWN), progress=False).predict(X))
+    assert 'fastgd.run("study.toml", out="r", data=(X, y, weights))' in [line for line, _ in commands(results)]
 
 
 # --- weights of classes -----------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def jobs(rows: int, dtype: str) -> Runs:
         "scikit-learn, shuffled": on_all_cores(scikit_learn(wide, y.astype(float), shuffle=True)),
         "scikit-learn, one thread": scikit_learn(wide, y.astype(float)),
         "SGD, 64 rates": ours(optimizer="sgd"),
-        "SGD, 64 rates, shuffled": ours(optimizer="sgd", shuffled=True),
+        "SGD, 64 rates, shuffled": ours(optimizer="sgd", order="shuffle"),
         "SGD, one rate, one thread": ours(RATES[:1], Threads(1), optimizer="sgd"),
         "Adam, 64 rates, masked": ours(RATES * 1e-2, optimizer="adam", sparse="masked"),
         "Adam, 64 rates, exact": ours(RATES * 1e-2, optimizer="adam"),

@@ -19,8 +19,8 @@ def forms(job: Job, data: Data) -> Forms:
             threads,
             batch_size=job.batch_size,
             momentum=job.momentum,
-            shuffled=data.order
-            is not None,  # its own shuffle, which is timed, makes the order that the others are given
+            # its own shuffle, which is timed, makes the order that the others are given
+            order="sequential" if data.order is None else "shuffle",
         )
         cohort.advance(cohort.batches)
         return Outcome(cohort.parameters().T, np.arange(job.lanes))

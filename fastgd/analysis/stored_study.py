@@ -174,6 +174,16 @@ class StoredStudy:
         return "starts" if len(pc.unique(self.table("trials", columns=["start"])["start"])) > 1 else "seeds"
 
     @cached_property
+    def spread_over(self) -> str:
+        """All in which the trials of a configuration differ, in words: "seeds", or "seeds and folds"."""
+        others = [self.repeats] if self.on_landscapes else []
+        if self.several_splits:
+            others = ["folds" if self.has_folds else "splits"]
+        seeds = self.table("trials", columns=["seed"], filter=pc.field("in_study"))["seed"]
+        found = ["seeds"] if len(pc.unique(seeds)) > 1 or not others else []
+        return " and ".join(dict.fromkeys(found + others))
+
+    @cached_property
     def trajectories(self) -> pd.DataFrame:
         """On landscapes, a row for each recorded step and each coordinate of chosen trials.
 

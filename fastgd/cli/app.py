@@ -140,11 +140,48 @@ def run(
         str | None,
         Option("--trial", help="Run this trial alone, with the same bits; on landscapes ID or ID:START.", metavar="ID"),
     ] = None,
+    shard: Annotated[
+        str | None,
+        Option(
+            "--shard",
+            help="Run one part of N, into results/NAME.shard-K-of-N; fastgd merge joins them.",
+            metavar="K/N",
+        ),
+    ] = None,
     allow_mixed: Annotated[
         bool,
         Option("--allow-mixed", help="Extend results that another version or processor made."),
     ] = False,
+    memory: Annotated[
+        str | None,
+        Option(
+            "--memory",
+            help="What the run may take of memory.  [default: all that the process may use; half, where rows stream]",
+            metavar="2GB",
+        ),
+    ] = None,
+    dask: Annotated[
+        str | None,
+        Option(
+            "--dask",
+            help="Run on the workers of a Dask cluster: its scheduler's address, or local:WORKERSxTHREADS.",
+            metavar="ADDRESS|local",
+        ),
+    ] = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, run nothing.")] = False,
+    workers: Annotated[
+        int | None,
+        Option(
+            "--workers",
+            min=1,
+            max=100_000,
+            help="With --dry-run: what it takes on so many machines, of so many --threads and so much --memory each.",
+        ),
+    ] = None,
+    read_rate: Annotated[
+        str | None,
+        Option("--read", help="How fast each of them reads the data.  [default: 1GB/s]", metavar="1GB/s"),
+    ] = None,
     plugins: Plugins = None,
 ) -> None:
     """Run a study, or what is missing of it.
@@ -158,18 +195,53 @@ def run(
     ```
     fastgd run studies/flights.toml
     fastgd run studies/flights.toml --dry-run
+    fastgd run studies/flights.toml --dry-run --workers 100 --threads 32
     fastgd run studies/flights.toml --set epochs=2 --set optimizer.0.lr=0.1 --out /tmp/quick
     fastgd run studies/flights.toml --set 'batch_size=[32, 256]' --set dtype=float32
+    fastgd run studies/flights.toml --shard 3/16
+    fastgd run studies/flights.toml --dask tcp://10.0.0.1:8786
     ```
     """
     from fastgd.cli import runs
     from fastgd.cli.studies import read
+    from fastgd.common.numbers import size_of
 
-    options = runs.Options(fresh=fresh, threads=threads, trial=trial, allow_mixed=allow_mixed)
+    most = None if memory is None else size_of(memory, "--memory")
+    there = runs.workers_of(workers, threads, read_rate, most, dry_run=dry_run)
+    if there:
+        threads = most = None  # which are theirs
+    options = runs.Options(fresh, threads, trial, shard, allow_mixed, most, dask)
     if dry_run:
-        runs.dry_run(study, assignments or [], out, options, plugins=bool(plugins))
+        runs.dry_run(study, assignments or [], out, options, plugins=bool(plugins), workers=there)
     else:
         runs.run(read(study, assignments or [], plugins=plugins is not False), out, options)
+
+
+@app.command()
+def merge(
+    out: Annotated[Path, Argument(help="The merged folder; it may hold some of the study already.", metavar="OUT")],
+    shards: Annotated[
+        list[Path], Argument(help="Folders of one study, such as those of shards.", metavar="DIR [DIR2 ...]")
+    ],
+    allow_mixed: Annotated[
+        bool, Option("--allow-mixed", help="Merge what other versions or processors made, too.")
+    ] = False,
+) -> None:
+    """Join the results of a study's shards, or of several machines, in one folder.
+
+    All bytes are checked, before and after, and no folder is changed but OUT. What shards are missing is said; the
+    study's run in OUT computes what is not there, and what only a whole study can say.
+
+    **Examples**
+
+    ```
+    fastgd merge results/flights results/flights.shard-*-of-16
+    fastgd run studies/flights.toml --out results/flights
+    ```
+    """
+    from fastgd.cli import runs
+
+    runs.merge(out, shards, allow_mixed=allow_mixed)
 
 
 @app.command()

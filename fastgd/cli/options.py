@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from fastgd.cli.choices import AT, FORMATS, UNITS
 
-Folder = Annotated[Path, Argument(help="A folder of results, as written by fastgd run.", metavar="DIR")]
+Folder = Annotated[Path, Argument(help="A folder of results, as written by fastgd run, or its URL.", metavar="DIR")]
 Threads = Annotated[
     int | None, Option("--threads", "-j", min=1, max=1024, help="Threads; their number never changes a result.")
 ]

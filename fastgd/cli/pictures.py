@@ -8,6 +8,7 @@ from fastgd import plots
 from fastgd.analysis import Results, load
 from fastgd.cli.output.consoles import show
 from fastgd.common.errors import InputError
+from fastgd.common.folders import expanded
 from fastgd.search.found_rates import FoundRates
 from fastgd.study.raw.overrides import override
 
@@ -21,6 +22,7 @@ def plot(folder: Path, kind: str, output: Path | None, assignments: Sequence[str
     """Draw what a folder holds, or the schedules of a study file, into a file and print its name."""
     options: dict[str, Any] = {}
     override(options, assignments)
+    folder, output = expanded(folder), output and expanded(output)
     if kind == "tune":
         if unknown := [name for name in options if name != "page"]:
             raise InputError(f"a picture of kind {kind!r} has no option {unknown[0]!r}; valid: page")

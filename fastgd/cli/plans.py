@@ -19,14 +19,15 @@ def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> l
     """
     by = sorted(summary.cohorts, key=_kind)
     rows = [_row(list(cohorts)) for _, cohorts in groupby(by, key=_kind)]
-    columns = list(rows[0])
+    columns = list(rows[0]) if rows else []  # a shard may have nothing to do
     if len({row["problem"] for row in rows}) == 1:
         columns.remove("problem")
     if not summary.passes:  # landscapes have no data to pass over
         columns = [column for column in columns if column not in ("batch size", "passes")]
+    cells = ([row[column] for column in columns] for row in rows)
+    shown: list[RenderableType] = [table(f"{name}: the plan", columns, cells, TEXTS), ""] if rows else []
     return [
-        table(f"{name}: the plan", columns, ([row[column] for column in columns] for row in rows), TEXTS),
-        "",
+        *shown,
         f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}: "
         f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",

@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class UnreadableError(InputError):
+    """The system, or an object store, refuses to read or write a file, so that nothing is known about its content."""
+
+
 def nearest(found: object, valid: Iterable[str]) -> str:
     """Return "did you mean 'x'?" or, where nothing is near, the list of valid names."""
     names = sorted(valid)

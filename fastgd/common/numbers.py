@@ -1,7 +1,11 @@
 """Numbers as text, as tables, messages, progress and pictures show them."""
 
+import re
+from math import isfinite
 from numbers import Integral, Real
 from typing import Any
+
+from fastgd.common.errors import InputError
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -52,6 +56,47 @@ def seconds(value: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+PREFIXES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgt]?)(i?)b?\s*", re.I)
+
+
+def size_of(text: str | float, called: str) -> int:
+    """Return the bytes that a text such as 2GB, 500 MB or 1.5GiB names; a number is one of bytes.
+
+    Raises
+    ------
+    InputError
+        It names none; `called` is what the message calls it.
+    """
+    if isinstance(text, str) and (found := SIZE.fullmatch(text)):
+        digits, prefix, binary = found.groups()
+        factor = 2 ** (10 * list(PREFIXES).index(prefix.lower())) if binary else PREFIXES[prefix.lower()]
+        size = float(digits) * factor
+    elif isinstance(text, Real) and not isinstance(text, bool) and isfinite(text):
+        size = float(text)
+    else:
+        size = 0.0
+    if size < 1:
+        raise InputError(f"{called} must be an amount of memory, such as 2GB or 500MB; found {text!r}")
+    return int(size)
+
+
+def rate_of(text: str, called: str) -> int:
+    """Return the bytes a second that a text such as 1GB/s names.
+
+    Raises
+    ------
+    InputError
+        It names none; `called` is what the message calls it.
+    """
+    amount, second, rest = text.strip().partition("/s")
+    whole = amount if second and not rest else ""
+    try:
+        return size_of(whole, called)
+    except InputError:
+        raise InputError(f"{called} must be bytes a second, such as 1GB/s or 200MB/s; found {text!r}") from None
 
 
 def amount(value: float, unit: str = "") -> str:

@@ -4,6 +4,7 @@ import math
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
 # their threads takes.
 LIBRARIES = {"RLIMIT_AS": 720e6, "RLIMIT_DATA": 280e6}
 THREAD = 20_000_000
+_budget: int | None = None  # bytes that a run may use, where its user says it
 LAST = 5  # added to the niceness: a thread of the usual niceness gets three times as much of a processor
 
 
@@ -36,12 +38,23 @@ def go_last() -> None:
 
 
 class MemoryUse(NamedTuple):
-    """Bytes of memory that this process uses: resident, resident at its peak, address space, and data in that space."""
+    """Bytes of memory that this process uses.
+
+    Attributes
+    ----------
+    resident, peak : int
+        What is in memory, now and at the most.
+    addresses, data : int
+        The address space, and data in that space.
+    own : int
+        What is in memory but for the pages of mapped files, which the system takes back where it needs them.
+    """
 
     resident: int
     peak: int
     addresses: int
     data: int
+    own: int = 0
 
 
 class MemoryLimit(NamedTuple):
@@ -62,19 +75,34 @@ def memory_use(root: Path = ROOT) -> MemoryUse:
     lines = (line.split() for line in _lines(root / "proc/self/status"))
     sizes = {words[0]: 1024 * int(words[1]) for words in lines if len(words) == 3 and words[2] == "kB"}
     resident, peak, addresses, data = (sizes.get(f"{name}:", 0) for name in ("VmRSS", "VmHWM", "VmSize", "VmData"))
-    return MemoryUse(resident, max(resident, peak), addresses, data)
+    own = [sizes[f"Rss{kind}:"] for kind in ("Anon", "Shmem") if f"Rss{kind}:" in sizes]
+    return MemoryUse(resident, max(resident, peak), addresses, data, sum(own) if own else resident)
 
 
 def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
-    """Return the limits to this process's memory: the machine's, those of its control groups, and its own.
+    """Return the limits to this process's memory: the machine's, those of its control groups, its own, and the run's.
 
-    The process's own limits (`ulimit`) count its address space, whether or not anything has been written there.
+    The process's own limits (`ulimit`) count its address space, whether or not anything has been written there. The
+    others count no pages of mapped files, which the system takes back.
     """
     use = memory_use(root)
-    groups = (MemoryLimit("its control group's", most, use.resident) for most in _memory_limits(root))
+    groups = (MemoryLimit("its control group's", most, use.own) for most in _memory_limits(root))
     taken = {"RLIMIT_AS": use.addresses, "RLIMIT_DATA": use.data}
     own = (MemoryLimit(name, most, taken[name]) for name, most in _own_limits())
-    return [MemoryLimit("the machine's", _physical_memory(), use.resident), *groups, *own]
+    budget = [MemoryLimit("the run's", _budget, use.own)] if _budget is not None else []
+    return [MemoryLimit("the machine's", _physical_memory(), use.own), *groups, *own, *budget]
+
+
+@contextmanager
+def memory_budget(most: int | None) -> Iterator[None]:
+    """Limit what this process may use within this block to so many bytes; None: it is limited as it was."""
+    global _budget
+    before = _budget
+    _budget = before if most is None else most
+    try:
+        yield
+    finally:
+        _budget = before
 
 
 def memory(root: Path = ROOT) -> int:

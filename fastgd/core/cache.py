@@ -24,10 +24,9 @@ import os
 import pickle
 import platform
 import socket
-import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cache
@@ -40,8 +39,7 @@ from numba.core.caching import _Cache
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.serialize import dumps
 
-from fastgd.common.errors import InputError
-from fastgd.common.folders import expanded, knows_locks, temporary_folder
+from fastgd.common.folders import cache_folder, knows_locks
 from fastgd.core.linked import rebuilt
 
 _PACKAGE = Path(__file__).parent.parent
@@ -58,62 +56,17 @@ def own_source_hash() -> str:
     return source_hash()
 
 
-def source_hash(package: Path = _PACKAGE) -> str:
-    """Return a hash of every source file that machine code depends on."""
+def source_hash(package: Path = _PACKAGE, folders: Sequence[str] = _SOURCES) -> str:
+    """Return a hash of every source file in folders: by default of those that machine code depends on."""
     digest = hashlib.sha256()
-    for file in sorted(file for folder in _SOURCES for file in (package / folder).rglob("*.py")):
+    for file in sorted(file for folder in folders for file in (package / folder).rglob("*.py")):
         digest.update(file.relative_to(package).as_posix().encode())
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _candidates() -> Iterator[Callable[[], Path]]:
-    if chosen := os.environ.get("FASTGD_CACHE_DIR") or os.environ.get("NUMBA_CACHE_DIR"):
-        yield lambda: expanded(chosen)
-    elif sys.platform == "win32":
-        yield lambda: expanded(os.environ.get("LOCALAPPDATA", "~")) / "fastgd"
-    elif sys.platform == "darwin":
-        yield lambda: expanded("~/Library/Caches/fastgd")
-    else:
-        yield lambda: expanded(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "fastgd"
-    yield lambda: private(temporary_folder())
-
-
 def _own_cache() -> Path | None:
-    for candidate in _candidates():
-        # no home folder, no temporary one, no right to write there: each is a reason to try the next
-        with suppress(OSError, InputError):
-            folder = private(candidate().absolute() / f"kernels-{own_source_hash()}")
-            if os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-                return folder
-    return None
-
-
-def private(folder: Path) -> Path:
-    """Return a folder, made if need be, that nobody but its owner can write to: this user, or the system's.
-
-    Raises
-    ------
-    OSError
-        It cannot be made, is a link, or belongs to somebody else, others may write there, or may put another in its
-        place.
-    """
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if hasattr(os, "geteuid"):  # elsewhere a user's folders are that user's alone
-        found, around = folder.lstat(), folder.parent.stat()
-        if not stat.S_ISDIR(found.st_mode) or not _is_ours(found) or not (_is_ours(around) or _is_sticky(around)):
-            raise PermissionError(f"{folder} is not this user's alone")
-    return folder
-
-
-def _is_ours(folder: os.stat_result) -> bool:
-    return folder.st_uid in (os.geteuid(), 0) and not folder.st_mode & 0o022
-
-
-def _is_sticky(folder: os.stat_result) -> bool:
-    """Whether it is as the temporary folder is: everybody makes folders there, and moves none but their own."""
-    return folder.st_uid in (os.geteuid(), 0) and bool(folder.st_mode & stat.S_ISVTX)
+    return cache_folder(f"kernels-{own_source_hash()}")
 
 
 CACHE: Path | None = _own_cache()

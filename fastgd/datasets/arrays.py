@@ -139,9 +139,7 @@ def build(
     targets: tuple[str, ...] = (),
 ) -> Dataset:
     """Check an array or scipy sparse matrix X and its targets; `name` stands first in every message."""
-    if X.ndim != 2 or 0 in X.shape:
-        noted = "".join(f"; {note}" for note in notes)  # which name columns that were left out
-        raise InputError(f"{name}: X must have rows and columns, (n, d); found shape {X.shape}{noted}")
+    _check_shape(X.shape, name, notes)
     if X.dtype == object and isinstance(X, np.ndarray):
         import pandas as pd
 
@@ -152,6 +150,26 @@ def build(
         X = np.ascontiguousarray(X, dtype=X.dtype if X.dtype in (np.float32, np.float64) else np.float64)
     else:
         X = canonical(X, name)
+    return of_rows(name, X, y, features, notes, place, targets)
+
+
+def _check_shape(shape: tuple[int, ...], name: str, notes: tuple[str, ...]) -> None:
+    if len(shape) != 2 or 0 in shape:
+        noted = "".join(f"; {note}" for note in notes)  # which name columns that were left out
+        raise InputError(f"{name}: X must have rows and columns, (n, d); found shape {shape}{noted}")
+
+
+def of_rows(
+    name: str,
+    X: Matrix,
+    y: Any,
+    features: Sequence[str] | None = None,
+    notes: tuple[str, ...] = (),
+    place: Place = row_number,
+    targets: tuple[str, ...] = (),
+) -> Dataset:
+    """Check rows X that have their form already, and their targets; as `build` does, which brings them to it."""
+    _check_shape(X.shape, name, notes)
     y = _several_targets(y, targets, name, place) if targets else _targets(y, name, place)
     if X.shape[0] != len(y):
         raise InputError(f"{name}: X has {X.shape[0]:,} rows and y has {len(y):,}")
@@ -163,8 +181,9 @@ def build(
     if both := [target for target in targets if not isinstance(features, Numbered) and target in features]:
         raise InputError(f"{name}: the target {both[0]!r} is a column of X, too, which would tell it")
     _check_finite(X, features, name, place)
-    dense = isinstance(X, np.ndarray)
-    parts = [X] if dense else [f"csr {X.shape[0]} {X.shape[1]}", X.indptr, X.indices, X.data]
+    parts: list[Any] = [X]
+    if not isinstance(X, np.ndarray):
+        parts = [f"csr {X.shape[0]} {X.shape[1]}", X.indptr, X.indices, X.data]
     return Dataset(name, X, y, features, digest(*parts, y), notes, place, targets)
 
 

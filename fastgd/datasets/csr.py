@@ -1,8 +1,8 @@
 """Sparse features: their canonical form, and operations on it. scipy is imported only where there are sparse features.
 
 Canonical is a `csr_array` whose rows' columns ascend, without duplicates and stored zeros: float64 or float32 `data`,
-int32 `indices`, int64 `indptr`, contiguous and writeable. So equal matrices have equal arrays, and a kernel has one
-signature for each dtype.
+int32 `indices`, int64 `indptr`, contiguous. So equal matrices have equal arrays, and a kernel has one signature for
+each dtype. Those in memory are writeable, and those of mapped files are not.
 """
 
 from typing import Any
@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
-from fastgd.datasets.record import CSR, Floats, check_memory
+from fastgd.datasets.record import CSR, Floats
 
 MOST_COLUMNS = 2**31 - 1
-ARRAY_FLAGS: Any = ("C", "A", "W")  # contiguous, aligned, writeable
+ARRAY_FLAGS: Any = ("C", "A")  # contiguous, aligned
 VALUES_PER_BLOCK = 1 << 20  # of a dense array, converted at a time
 
 
@@ -87,12 +87,19 @@ def from_dense(X: Floats) -> CSR:
     return assembled(csr.data, csr.indices, csr.indptr, X.shape)
 
 
-def take(X: CSR, rows: NDArray[np.intp] | None) -> CSR:
-    """Return some rows; None: all, X itself."""
-    if rows is None:
-        return X
-    taken: Any = X[rows]
-    return assembled(taken.data, taken.indices, taken.indptr, taken.shape)
+def take(X: CSR, rows: NDArray[np.integer[Any]]) -> CSR:
+    """Return some rows. scipy's own indexing would first bring all indices to one type."""
+    starts, lengths = X.indptr[rows], X.indptr[rows + 1] - X.indptr[rows]
+    indptr = np.concatenate([[0], np.cumsum(lengths)])
+    places = np.repeat(starts - indptr[:-1], lengths) + np.arange(indptr[-1])
+    return assembled(X.data[places], X.indices[places], indptr, (len(rows), X.shape[1]))
+
+
+def cut(X: CSR, start: int, stop: int) -> CSR:
+    """Return the rows from one to another; only their places are copied."""
+    indptr = X.indptr[start : stop + 1]
+    part = slice(int(indptr[0]), int(indptr[-1]))
+    return assembled(X.data[part], X.indices[part], indptr - indptr[0], (len(indptr) - 1, X.shape[1]))
 
 
 def at_columns(X: CSR, place: NDArray[np.intp], columns: int) -> CSR:
@@ -103,26 +110,6 @@ def at_columns(X: CSR, place: NDArray[np.intp], columns: int) -> CSR:
     if not moved.has_sorted_indices:
         moved = moved.sorted_indices()
     return assembled(moved.data, moved.indices, moved.indptr, moved.shape)
-
-
-def moments(X: CSR) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Return the columns' means, standard deviations and whether they are constant, (d,) each, in float64.
-
-    Two passes over the non-zeros: the zeros of a column are counted, and add their number times the squared mean.
-    """
-    n, d = X.shape
-    check_memory(40 * d, f"the means and deviations of {d:,} columns", "float64")
-    counts = np.bincount(X.indices, minlength=d)
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = np.bincount(X.indices, X.data, d) / n
-        centred = X.data - mean[X.indices]
-        square = np.bincount(X.indices, centred * centred, d) + (n - counts) * (mean * mean)
-        deviation = np.sqrt(square / n)
-    constant, full = counts == 0, counts == n
-    if full.any():
-        values = X.data[full[X.indices]].reshape(n, -1)  # such columns have one value in every row
-        constant[full] = (values == values[0]).all(axis=0)
-    return mean, deviation, constant
 
 
 def row_of(indptr: NDArray[np.integer[Any]], position: int) -> int:

@@ -1,5 +1,6 @@
 """Folds: which rows train and which are held out, as scikit-learn's splitters choose them."""
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
 
 from fastgd.common.errors import InputError
 from fastgd.datasets.record import Dataset
+from fastgd.datasets.targets import Label, meant_label
 
 Kind = Literal["kfold", "stratified", "group", "time", "given"]
 SHUFFLED = ("kfold", "stratified")  # those whose rows may be shuffled, and this repeated
@@ -90,27 +92,69 @@ class Fold(NamedTuple):
     held: NDArray[np.int32]
 
 
-def make_folds(dataset: Dataset, keys: FoldKeys) -> list[Fold]:
+def make_folds(dataset: Dataset, keys: FoldKeys, positive: Label | None = None) -> list[Fold]:
     """Return the folds of a dataset, one repetition after another.
 
     Parameters
     ----------
     dataset : Dataset
     keys : FoldKeys
+    positive : str or float, optional
+        The label that is told from all others, which are one class then.
 
     Raises
     ------
     InputError
-        There are fewer rows, rows of a class, or groups, than folds, or rows have no groups.
+        There are fewer rows, rows of a class, or groups, than folds, rows have no groups, or of a class that is to be
+        in all folds there is one row.
     """
     if keys.kind == "group" and dataset.groups is None:
         where = "groups are a column of .csv and .parquet files, or an array of .npz files; from Python, give folds"
         raise InputError(f"{dataset.name}: rows have no groups {keys.group!r}: {where}")
+    if keys.kind == "stratified":
+        _check_classes(dataset, positive)
     try:
-        pairs = list(_splitter(keys).split(np.zeros((len(dataset.y), 0)), dataset.y, dataset.groups))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class", UserWarning)  # see `rare_classes`
+            pairs = list(_splitter(keys).split(np.zeros((len(dataset.y), 0)), dataset.y, dataset.groups))
     except ValueError as error:
         raise InputError(f"{dataset.name}: {keys.folds} folds of the kind {keys.kind!r}: {error}") from None
     return [Fold(np.sort(train).astype(np.int32), np.sort(held).astype(np.int32)) for train, held in pairs]
+
+
+def _check_classes(dataset: Dataset, positive: Label | None) -> None:
+    """Refuse a class of one row: the fold that holds it out trains on none of them."""
+    found = _classes(dataset)
+    own = found if positive is None else [meant_label(list(found), positive, f"positive = {positive!r}", dataset.name)]
+    for label in own:
+        if found[label] == 1:
+            raise InputError(
+                f"{dataset.name}: the label {_shown(label)} has 1 row, and the fold that holds it out would train "
+                f'without it; leave the row out, or take another kind of folds than "stratified"'
+            )
+
+
+def rare_classes(dataset: Dataset, keys: FoldKeys) -> list[str]:
+    """Return a note on each class of which there are fewer rows than folds that are to have as many of each."""
+    if keys.kind != "stratified":
+        return []
+    return [
+        f"the label {_shown(label)} has {rows} rows, fewer than the {keys.folds} folds: some hold out none of them"
+        for label, rows in _classes(dataset).items()
+        if rows < keys.folds
+    ]
+
+
+def _classes(dataset: Dataset) -> dict[Any, int]:
+    """Return how many rows each label has; none of several targets."""
+    if dataset.y.ndim > 1:
+        return {}
+    labels, rows = np.unique(dataset.y, return_counts=True)
+    return dict(zip(labels.tolist(), rows.tolist(), strict=True))
+
+
+def _shown(label: Any) -> str:
+    return f"{label:g}" if isinstance(label, float) else repr(label)
 
 
 def _splitter(keys: FoldKeys) -> Any:

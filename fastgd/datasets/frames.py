@@ -108,7 +108,7 @@ def _objects(column: "pd.Series[Any]", label: str, where: str, place: Place) -> 
     wrong = range(len(values)) if categories else [i for i, value in enumerate(values) if not is_number(value)]
     if not len(wrong):
         return np.array([float(value) for value in values])
-    row = next((i for i in wrong if not categories and not _reads(values[i])), wrong[0])
+    row = next((i for i in wrong if not categories and not reads(values[i])), wrong[0])
     kind = "categorical, and not numeric" if categories else "not numeric"
     raise InputError(
         f"{where}: column {label!r} is {kind}: {place(row)} holds {shortened(values[row])}; drop the "
@@ -127,7 +127,7 @@ def is_number(value: Any) -> bool:
     return True
 
 
-def _reads(value: Any) -> bool:
+def reads(value: Any) -> bool:
     """Whether a value is missing or the text of a number: a message shows another value where it can."""
     import pandas as pd
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.folders import expanded
+from fastgd.datasets.mapped import reading as mapped
+from fastgd.datasets.mapped.reading import size_in_memory
 from fastgd.datasets.readers import csv, npz, parquet, svm
 from fastgd.datasets.readers.csv_keys import Csv
 from fastgd.datasets.readers.reading import (
@@ -19,7 +21,7 @@ from fastgd.datasets.readers.reading import (
     format_of,
     reading,
 )
-from fastgd.datasets.record import DATASETS, Dataset
+from fastgd.datasets.record import DATASETS, Dataset, Origin, room_for_rows
 from fastgd.datasets.sources.synthetic import Synthetic, make
 
 Reader = Callable[[Path, Reading], Dataset]
@@ -71,6 +73,8 @@ class Source:
         The column, or the array, of their groups.
     beside : tuple of str
         The other files of the same problem.
+    source : {"auto", "memory", "map", "stream"}
+        Where the rows of a file are; auto: in memory if they fit there, else in a file that is streamed.
     """
 
     dataset: str | None = None
@@ -84,6 +88,7 @@ class Source:
     weights: str | None = None
     group: str | None = None
     beside: tuple[str, ...] = ()
+    source: Literal["auto", "memory", "map", "stream"] = "memory"
 
     @property
     def key_of_target(self) -> str:
@@ -155,7 +160,20 @@ def _of_file(path: str, source: Source) -> Dataset:
         source.target, source.zero_based, source.n_features, Csv.of(source.csv), others, source.weights, source.group
     )
     with reading(file):
-        return replace(READERS[kind](file, keys), name=file.name)
+        origin, notes = _origin(file, kind, source.source)
+        found = READERS[kind](file, keys) if origin == "memory" else mapped.read(file, kind, keys, origin)
+        return replace(found, name=file.name, notes=(*found.notes, *notes))
+
+
+def _origin(file: Path, kind: Format, asked: str) -> tuple[Origin, tuple[str, ...]]:
+    """Return where the rows of a file are to be, and what is noted where that is not in memory, as it usually is."""
+    if asked != "auto":
+        return cast(Origin, asked), ()
+    size, room = size_in_memory(file, kind), room_for_rows()
+    if size <= room:
+        return "memory", ()
+    why = f"about {size / 1e9:,.1f} GB, and {room / 1e9:,.1f} GB of rows may be in memory"
+    return "stream", (f'its rows stay in files (source = "stream"): {why}',)
 
 
 def unknown_file(path: str) -> InputError:

@@ -1,7 +1,8 @@
 """From a dataset to what the engine sees: the layout, the split, standardisation, the loss's targets, the dtype."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -9,9 +10,12 @@ from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.datasets.arrays import from_rows
-from fastgd.datasets.csr import at_columns, from_dense, moments, take, without_zeros
+from fastgd.datasets.columns import Extremes, extremes, standardisation
+from fastgd.datasets.csr import assembled, at_columns, from_dense, take, without_zeros
+from fastgd.datasets.data import Data
 from fastgd.datasets.folds import Fold
-from fastgd.datasets.record import CSR, Data, Dataset, Floats, Matrix, Numbered, Scaling, check_memory, digest
+from fastgd.datasets.record import Dataset, Floats, Matrix, Numbered, Scaling, check_memory, digest
+from fastgd.datasets.staged_rows import StagedRows
 from fastgd.datasets.targets import (
     Label,
     Targets,
@@ -25,7 +29,7 @@ from fastgd.datasets.weights import ClassWeight, identity_of, weighing
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
-VALUES_PER_BLOCK = 1 << 18  # temporary arrays of this size stay in the processor's cache
+MOST_INDEXED_ROWS = 2**31 - 1  # that int32 counts
 
 
 class _Split(NamedTuple):
@@ -85,8 +89,8 @@ def prepare(
     _check_weights(dataset, validation)
     numbers, scale = _as_numbers(dataset, targets, positive, classes), (0.0, 1.0)
     y = numbers
-    source, dataset = dataset, _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
-    split = _split(source, validation, split_seed, dataset.sparse)
+    source, dataset = dataset, _laid_out(dataset, layout)
+    split = _split(source, validation, split_seed, layout)
     scaling = standardisation(dataset, split.train) if standardize else None
     parts: list[Any] = [dataset.fingerprint, y, f"standardize={standardize}"]
     if standardize_target:
@@ -95,19 +99,18 @@ def prepare(
         y = (y - scale[0]) / scale[1]
     weights_of = weighing(source, numbers, split.train, classes, class_weight, dtype)
     parts += identity_of(source, class_weight)
-    X_validation = y_validation = weights_validation = None
+    form = _Form(scaling, dtype)
+    train = form.of(dataset, y, split.train, weights_of(source, numbers, split.train, "training"))
+    held: _Rows | None = None
     if split.held is not None:
-        X_validation = _transformed(dataset, split.held, scaling, dtype)
-        y_validation = _cast(y[split.held], dtype, dataset.name)
+        weights = weights_of(source, numbers, split.held, "held-out")
+        held = form.of(dataset, y, split.held, weights, train)
         parts.append(split.held.astype(np.int64, copy=False))
-        weights_validation = weights_of(source, numbers, split.held, "held-out")
     elif split.other is not None:
         other_y = _as_numbers(split.other, targets, positive, classes)
-        X_validation = _transformed(split.other, None, scaling, dtype)
         scaled = (other_y - scale[0]) / scale[1] if standardize_target else other_y
-        y_validation = _cast(scaled, dtype, split.other.name)
+        held = form.of(split.other, scaled, None, weights_of(split.other, other_y, None, "held-out"))
         parts += [split.other.fingerprint, other_y, *identity_of(split.other, None)]
-        weights_validation = weights_of(split.other, other_y, None, "held-out")
         if isinstance(validation, Dataset) and validation.features != source.features:
             parts.append(_places(validation, source).astype(np.int64, copy=False))  # which column is which
     if source.sparse or dataset.sparse:
@@ -115,10 +118,10 @@ def prepare(
     other = split.other
     of_held = [f"{other.name}: {note}" for note in other.notes if note not in dataset.notes] if other else []
     return Data(
-        X=_transformed(dataset, split.train, scaling, dtype),
-        y=_cast(y if split.train is None else y[split.train], dtype, dataset.name),
-        X_validation=X_validation,
-        y_validation=y_validation,
+        X=train.X,
+        y=train.y,
+        X_validation=held.X if held else None,
+        y_validation=held.y if held else None,
         features=dataset.features,
         fingerprint=digest(*parts),
         dataset=dataset.name,
@@ -128,9 +131,50 @@ def prepare(
         labels=two_labels(source.y, y) if targets == "binary" else (),
         scaling=scaling,
         targets=dataset.targets,
-        weights=weights_of(source, numbers, split.train, "training"),
-        weights_validation=weights_validation,
+        weights=train.weights,
+        weights_validation=held.weights if held else None,
+        rows=train.rows,
+        validation_rows=held.rows if held else None,
+        origin=dataset.origin,
+        largest_feature=train.largest,
     )
+
+
+class _Rows(NamedTuple):
+    """Some rows in the study's form, alone or among others, of which `rows` says which they are."""
+
+    X: "Matrix | StagedRows"
+    y: Floats
+    weights: Floats | None
+    rows: NDArray[np.int32] | None = None
+    largest: float | None = None
+
+
+class _Form(NamedTuple):
+    """The form in which a study has rows."""
+
+    scaling: Scaling | None
+    dtype: str
+
+    def of(
+        self, dataset: Dataset, y: Floats, rows: Rows | None, weights: Floats | None, beside: _Rows | None = None
+    ) -> _Rows:
+        """Return some rows of a dataset (None: all of them): a copy where they are in memory, else among all rows.
+
+        `beside`: other rows of the dataset, which share what they can.
+        """
+        if not dataset.mapped:
+            X = _formed(dataset, rows, self.scaling, self.dtype)
+            return _Rows(X, _cast(y if rows is None else y[rows], self.dtype, dataset.name), weights)
+        if beside is None:
+            staged, largest = _in_place(dataset, self.scaling, self.dtype)
+            beside = _Rows(staged, _cast(y, self.dtype, dataset.name), None, largest=largest)
+        of_all = weights
+        if rows is not None and weights is not None:
+            of_all = np.zeros(len(y), self.dtype)
+            of_all[rows] = weights
+        which = None if rows is None else rows.astype(np.int32)
+        return _Rows(beside.X, beside.y, of_all, which, beside.largest)
 
 
 def _check_weights(dataset: Dataset, validation: float | Dataset) -> None:
@@ -161,7 +205,7 @@ def prepare_folds(
     folds : sequence of Fold
         The rows of each.
     targets, positive, standardize, standardize_target, dtype, layout, class_weight
-        As in `prepare`. Rows are standardised by each fold's own training rows, when it is its turn: see `scaled`.
+        As in `prepare`. Rows are standardised by each fold's own training rows, as kernels pass over them.
 
     Raises
     ------
@@ -171,11 +215,10 @@ def prepare_folds(
     classes = _classes(dataset, targets, positive)
     _check_several(dataset, targets, positive, 0.0)
     y, source = _as_numbers(dataset, targets, positive, classes), dataset
-    dataset = _laid_out(dataset, dataset.sparse if layout == "auto" else layout == "sparse")
-    X = dataset.X if standardize else _transformed(dataset, None, None, dtype)
+    dataset = _laid_out(dataset, layout)
     content = digest(dataset.fingerprint, y, f"standardize={standardize}", "folds")
     shared_y = None if standardize_target else _cast(y, dtype, dataset.name)
-    found = []
+    known, found = cache(lambda: extremes(dataset)), []
     for train, held in folds:
         scaling = standardisation(dataset, train.astype(np.intp)) if standardize else None
         scale: tuple[Any, Any] = (0.0, 1.0)
@@ -185,6 +228,7 @@ def prepare_folds(
             scale = _scale_of(y[train], dataset)
         if source.sparse or dataset.sparse:
             parts.append(_layout_of(dataset))
+        X, largest = _in_place(dataset, scaling, dtype, known)
         own_y = _cast((y - scale[0]) / scale[1], dtype, dataset.name) if shared_y is None else shared_y
         weights = _weights_of_fold(source, y, Fold(train, held), classes, class_weight, dtype)
         found.append(
@@ -206,7 +250,8 @@ def prepare_folds(
                 weights_validation=weights,
                 rows=train,
                 validation_rows=held,
-                unscaled=standardize,
+                origin=dataset.origin,
+                largest_feature=largest,
             )
         )
     return found
@@ -230,25 +275,24 @@ def _weights_of_fold(
     return weights
 
 
-def scaled(data: Data) -> Data:
-    """Return a fold with its rows standardised: a copy that goes when the fold has had its turn; others as they are.
-
-    So there are the rows as they were loaded and one copy of them, however many folds there are. The copy has the bits
-    that the fold's rows have alone: each value has the fold's mean subtracted in float64, is divided by its deviation,
-    and is rounded to the study's type.
-    """
-    if not data.unscaled:
-        return data
-    X = _scaled(data.X, None, data.scaling, str(data.y.dtype), data.dataset)
-    return replace(data, X=X, X_validation=X, unscaled=False)
-
-
 def training_rows(data: Data) -> tuple[Matrix, Floats, Floats | None]:
-    """Return the training rows (n, d), their targets and their weights by themselves: of a fold, a copy."""
-    data = scaled(data)
-    if data.rows is None:
-        return data.X, data.y, data.weights
-    X = data.X[data.rows] if isinstance(data.X, np.ndarray) else take(data.X, data.rows.astype(np.intp))
+    """Return the training rows (n, d), their targets and their weights by themselves; where they are among others, or
+    take their form only as kernels pass over them, a copy.
+
+    Raises
+    ------
+    InputError
+        Rows that stay in files do not fit into the memory.
+    """
+    X, rows = data.X, data.rows
+    if data.origin != "memory":
+        entries = data.n * X.shape[1] if data.nonzeros is None else data.nonzeros * 1.5
+        what = f"{data.dataset}: its {data.n:,} training rows, which have to be in memory for this,"
+        check_memory(int(entries) * data.y.itemsize, what, f"an array of {data.y.dtype}")
+    if isinstance(X, StagedRows):
+        X = X.copied(rows)
+    elif rows is not None:
+        X = X[rows] if isinstance(X, np.ndarray) else take(X, rows)
     return X, data.training_targets, data.training_weights
 
 
@@ -324,7 +368,7 @@ def new_rows(X: Any, features: Sequence[str], scaling: Scaling | None, *, sparse
             raise InputError(f"X {found}; an array's columns are taken by their places (X.to_numpy())")
         place = {feature: j for j, feature in enumerate(given.features)}
         given = replace(given, X=given.X[:, [place[feature] for feature in features]], features=features)
-    return _transformed(_laid_out(given, sparse), None, scaling, "float64")
+    return _formed(_laid_out(given, "sparse" if sparse else "dense"), None, scaling, "float64")
 
 
 def _classes(dataset: Dataset, targets: Targets, positive: Label | None) -> list[Any]:
@@ -336,26 +380,36 @@ def _classes(dataset: Dataset, targets: Targets, positive: Label | None) -> list
     return classes_of(dataset.y, dataset.name)
 
 
-def _laid_out(dataset: Dataset, sparse: bool) -> Dataset:
+def _laid_out(dataset: Dataset, layout: Layout) -> Dataset:
     """Return the dataset in a layout; its fingerprint stays that of its source."""
-    X = dataset.X
-    if isinstance(X, np.ndarray):
-        return replace(dataset, X=from_dense(X)) if sparse else dataset
-    if sparse:
+    X, sparse = dataset.X, dataset.sparse if layout == "auto" else layout == "sparse"
+    if sparse == dataset.sparse:
         return dataset
+    if dataset.mapped:
+        own = "sparse" if dataset.sparse else "dense"
+        raise InputError(
+            f"{dataset.name}: layout = {layout!r} would make a copy of {own} rows that stay in files; layout = "
+            f'"auto" keeps them as they are, and source = "memory" permits copies'
+        )
+    if isinstance(X, np.ndarray):
+        return replace(dataset, X=from_dense(X))
     n, d = X.shape
     advice = f'; layout = "sparse" (or "auto") keeps the {X.nnz:,} non-zeros alone'
     check_memory(X.dtype.itemsize * n * d, f"{dataset.name}: {n:,} rows x {d:,} columns", f"dense {X.dtype}", advice)
     return replace(dataset, X=X.toarray())
 
 
-def _split(dataset: Dataset, validation: float | Dataset, split_seed: int, sparse: bool) -> _Split:
+def _split(dataset: Dataset, validation: float | Dataset, split_seed: int, layout: Layout) -> _Split:
     if isinstance(validation, Dataset):
-        return _Split(None, None, _laid_out(_aligned(validation, dataset), sparse))
+        own: Layout = ("sparse" if dataset.sparse else "dense") if layout == "auto" else layout
+        return _Split(None, None, _laid_out(_aligned(validation, dataset), own))
     if validation == 0:
         return _Split(None, None, None)
-    held = held_out(len(dataset.y), validation, split_seed)
-    return _Split(np.delete(np.arange(len(dataset.y)), held), held, None)
+    n = len(dataset.y)
+    if dataset.mapped and n > MOST_INDEXED_ROWS:
+        raise InputError(f"{dataset.name}: {n:,} rows; of files a part is held out of at most {MOST_INDEXED_ROWS:,}")
+    held = held_out(n, validation, split_seed)
+    return _Split(np.delete(np.arange(n), held), held, None)
 
 
 def held_out(n: int, fraction: float, split_seed: int) -> Rows:
@@ -376,12 +430,25 @@ def _aligned(validation: Dataset, training: Dataset) -> Dataset:
         return validation
     place, columns = _places(validation, training), len(training.features)
     X: Matrix
+    if validation.mapped:
+        return replace(validation, X=_in_wider(validation, place, columns), features=training.features)
     if isinstance(validation.X, np.ndarray):
         X = np.zeros((len(validation.y), columns), dtype=validation.X.dtype)
         X[:, place] = validation.X
     else:
         X = at_columns(validation.X, place, columns)
     return replace(validation, X=X, features=training.features)
+
+
+def _in_wider(validation: Dataset, place: Rows, columns: int) -> Matrix:
+    """Return rows in files as those of a matrix with more columns: these come last, or it would be a copy."""
+    X = validation.X
+    if isinstance(X, np.ndarray) or not np.array_equal(place, np.arange(len(place))):
+        raise InputError(
+            f"{validation.name}: its columns stand in another order than those of the training rows, and rows in files "
+            'are not copied: write them in the same order, or source = "memory"'
+        )
+    return assembled(X.data, X.indices, X.indptr, (X.shape[0], columns))
 
 
 def _places(validation: Dataset, training: Dataset) -> Rows:
@@ -404,97 +471,38 @@ def _places(validation: Dataset, training: Dataset) -> Rows:
     return places
 
 
-def standardisation(dataset: Dataset, rows: Rows | None) -> Scaling:
-    """Return mean and standard deviation of the rows' columns, in float64 and two passes."""
-    if isinstance(dataset.X, np.ndarray):
-        mean, deviation, constant = _dense_moments(dataset.X, rows)
-    else:
-        mean, deviation, constant = moments(take(dataset.X, rows))
-    n = dataset.X.shape[0] if rows is None else len(rows)
-    rounded = ~constant & _within_rounding(mean, deviation, n, dataset.X.dtype)
-    constant |= rounded
-    mean[constant], deviation[constant] = 0.0, 1.0
-    bad = np.flatnonzero(~np.isfinite(deviation) | (deviation == 0))
-    if bad.size:
-        column, found = dataset.features[bad[0]], deviation[bad[0]]
-        raise InputError(f"{dataset.name}: column {column!r} cannot be standardised: its deviation is {found}")
-    return Scaling(mean, deviation, int(constant.sum()), int(rounded.sum()))
+# --- rows in the study's form -----------------------------------------------------------------------------------------
 
 
-def _within_rounding(mean: Floats, deviation: Floats, n: int, dtype: np.dtype[Any]) -> NDArray[np.bool_]:
-    """Whether columns differ from a constant by no more than rounding may make of one.
-
-    scikit-learn's rule, var <= n eps var + (n mean eps)^2, for the sums, which are in float64; and var <= (mean eps)^2
-    with the eps of the source, whose values were each rounded once. The latter matters for float32. With an n in front,
-    every column of a million rows that varies by less than a tenth of its mean would count as constant.
-    """
-    eps = np.finfo(np.float64).eps
-    noise = np.abs(mean) * max(n * eps, float(np.finfo(dtype).eps))
-    # roots are compared, since squares may overflow; a deviation of 0 was too small for its square
-    spread = deviation * np.sqrt(max(0.0, 1 - n * eps))
-    within: NDArray[np.bool_] = np.isfinite(deviation) & (deviation > 0) & (spread <= noise)
-    return within
-
-
-def _dense_moments(X: Floats, rows: Rows | None) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    n = len(X) if rows is None else len(rows)
-    mean, square, constant = np.zeros(X.shape[1]), np.zeros(X.shape[1]), np.ones(X.shape[1], dtype=bool)
-    first = X[0 if rows is None else rows[0]]
-    with np.errstate(over="ignore", invalid="ignore"):
-        for block in _blocks(X, rows):
-            mean += block.sum(axis=0, dtype=np.float64) / n
-            constant &= (block == first).all(axis=0)
-        for block in _blocks(X, rows):
-            centred = block - mean
-            square += np.einsum("ij,ij->j", centred, centred)
-        deviation = np.sqrt(square / n)
-    return mean, deviation, constant
-
-
-def _blocks(X: Floats, rows: Rows | None) -> Iterator[Floats]:
-    step = max(1, VALUES_PER_BLOCK // X.shape[1])
-    for start in range(0, len(X if rows is None else rows), step):
-        yield X[start : start + step] if rows is None else X[rows[start : start + step]]
-
-
-def _transformed(dataset: Dataset, rows: Rows | None, scaling: Scaling | None, dtype: str) -> Matrix:
+def _formed(dataset: Dataset, rows: Rows | None, scaling: Scaling | None, dtype: str) -> Matrix:
     """Return the rows, scaled, in dtype; X itself where nothing has to change."""
-    return _scaled(dataset.X, rows, scaling, dtype, dataset.name)
+    if rows is None and scaling is None and dataset.X.dtype == dtype:
+        return dataset.X
+    return StagedRows(dataset.X, scaling, np.dtype(dtype), dataset.name).copied(rows)
 
 
-def _scaled(X: Matrix, rows: Rows | None, scaling: Scaling | None, dtype: str, name: str) -> Matrix:
-    if rows is None and scaling is None and X.dtype == dtype:
-        return X
-    out: Matrix
+def _in_place(
+    dataset: Dataset, scaling: Scaling | None, dtype: str, known: Callable[[], Extremes] | None = None
+) -> "tuple[Matrix | StagedRows, float | None]":
+    """Return all rows in a form in which they are not copied, and their largest value, if it had to be found.
+
+    `known` returns the extremes of the dataset's columns.
+    """
+    if scaling is None and dataset.X.dtype == dtype:
+        return dataset.X, None
+    source = dataset.X if dataset.mapped else _without_vanishing(dataset.X, scaling, dtype, dataset.name)
+    staged = StagedRows(source, scaling, np.dtype(dtype), dataset.name)
+    if known is None or source is not dataset.X:
+        return staged, staged.largest(extremes(replace(dataset, X=source)))
+    return staged, staged.largest(known())
+
+
+def _without_vanishing(X: Matrix, scaling: Scaling | None, dtype: str, name: str) -> Matrix:
+    """Return sparse rows without the values that are too small for dtype, so that no entry is 0; others as they are."""
     if isinstance(X, np.ndarray):
-        out, finite = _dense_transformed(X, rows, scaling, dtype)
-    else:
-        out, finite = _sparse_transformed(take(X, rows), scaling, dtype)
-    if not finite:
-        raise InputError(f"{name}: features are too large for dtype = {dtype!r}")
-    return out
-
-
-def _dense_transformed(X: Floats, rows: Rows | None, scaling: Scaling | None, dtype: str) -> tuple[Floats, bool]:
-    """Return the rows and whether they are finite."""
-    out: Floats = np.empty((len(X) if rows is None else len(rows), X.shape[1]), dtype=dtype)
-    start, finite = 0, True
-    with np.errstate(over="ignore"):
-        for block in _blocks(X, rows):
-            part = out[start : start + len(block)]
-            part[:] = block if scaling is None else (block - scaling.mean) / scaling.deviation
-            start += len(block)
-            finite = finite and bool(np.isfinite(part).all())
-    return out, finite
-
-
-def _sparse_transformed(X: CSR, scaling: Scaling | None, dtype: str) -> tuple[CSR, bool]:
-    """Return the matrix and whether it is finite."""
-    with np.errstate(over="ignore"):
-        values = X.data if scaling is None else X.data / scaling.deviation[X.indices]
-        data: Floats = values.astype(dtype, copy=False)
-    # what is too small for dtype became zero
-    return without_zeros(data, X.indices, X.indptr, X.shape), bool(np.isfinite(data).all())
+        return X
+    kept = StagedRows(X, scaling, np.dtype(dtype), name).sizes(X.data, X.indices) != 0
+    return X if kept.all() else without_zeros(np.where(kept, X.data, 0), X.indices, X.indptr, X.shape)
 
 
 def _cast(y: Floats, dtype: str, name: str) -> Floats:

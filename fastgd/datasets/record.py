@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.common.pickling import PickledByName
-from fastgd.common.properties import cached_property
 from fastgd.common.registry import Registry
 from fastgd.common.system import memory_limits
 
@@ -24,12 +23,17 @@ Floats = NDArray[np.floating[Any]]
 CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # as texts, since scipy is not imported here
 Matrix: TypeAlias = "Floats | CSR"
 Place = Callable[[int], str]  # how messages call the row at an index
-VALUES_PER_BLOCK = 1 << 20  # that are compared with zero at a time
+Origin = Literal["memory", "map", "stream"]  # where rows are while a study runs
 
 
 def row_number(index: int) -> str:
     """Return how messages call the row at an index: rows count from 1."""
     return f"row {index + 1}"
+
+
+def shifted(place: Place, start: int) -> Place:
+    """Return how messages call the rows of a piece that begins with some row of a file."""
+    return lambda row: place(start + row)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -87,6 +91,11 @@ class Dataset:
         What rows weigh, as it was given: finite, and not negative. The fingerprint does not cover it.
     groups : ndarray (n,) of int, or None
         The number of each row's group, by which folds are made. The fingerprint does not cover it.
+    origin : {"memory", "map", "stream"}
+        Where X is: in memory; in a mapped file, of which no copy is made; or in one that memory is not to hold, since
+        its rows are read ahead and let go.
+    folder : Path or None
+        Where what is computed of rows in files is kept for other studies; None: nowhere.
     """
 
     name: str
@@ -99,6 +108,13 @@ class Dataset:
     targets: tuple[str, ...] = ()
     weights: Floats | None = None
     groups: NDArray[Any] | None = None
+    origin: Origin = "memory"
+    folder: Path | None = None
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the rows stay in files: no copy of them is made."""
+        return self.origin != "memory"
 
     @property
     def sparse(self) -> bool:
@@ -126,148 +142,6 @@ class Scaling(NamedTuple):
         some = "" if self.rounded == self.constant else f"{self.rounded:,} of them "
         rounded = f" ({some}constant but for rounding)" if self.rounded else ""
         return (f"{self.constant:,} {columns} not standardised{rounded}",)
-
-
-@dataclass(frozen=True, eq=False)
-class Data:
-    """What the engine sees.
-
-    Attributes
-    ----------
-    X, y : ndarray or csr_array (N, d), ndarray (N,) or (N, targets)
-        The training rows in the study's dtype; of a fold all rows, which the folds of a dataset share. Dense:
-        C-contiguous. Sparse: the canonical form of `fastgd.datasets.csr`.
-    X_validation, y_validation : ndarray or csr_array (M, d), ndarray (M,) or (M, targets), or None
-        The held-out rows, in the layout of the training rows; of a fold all rows.
-    features : sequence of str
-        The d columns' names.
-    fingerprint : str
-        SHA-256 of all that decides the numbers: content, split, standardisation, mapping of the targets, weights.
-    dataset : str
-        The dataset's name.
-    notes : tuple of str
-        What was left out or changed, in words.
-    classes : tuple
-        The labels, where y has the numbers of classes.
-    target_scale : tuple of float, or of ndarray (targets,)
-        The mean and the deviation that were taken from the targets; of several, from each.
-    labels : tuple
-        The labels that became 0 and 1, where y has these of a label each.
-    scaling : Scaling or None
-        What was subtracted and divided by.
-    targets : tuple of str
-        The names of the columns of y, where there are several.
-    weights, weights_validation : ndarray (N,), ndarray (M,), or None
-        What rows weigh, with mean 1 over the training rows and over the held-out ones; None: all rows weigh the same.
-        If only one of them is given, the other rows weigh 1: losses are of weighted rows everywhere or nowhere.
-    rows, validation_rows : ndarray of int32 (n,), (m,), or None
-        Of a fold: which rows train, and which are held out, ascending. None: all of them.
-    unscaled : bool
-        Whether X is as it was loaded, since folds that are standardised by rows of their own share it:
-        `fastgd.datasets.prepare.scaled` returns the fold with rows that are standardised.
-    """
-
-    X: Matrix
-    y: Floats
-    X_validation: Matrix | None
-    y_validation: Floats | None
-    features: Sequence[str]
-    fingerprint: str
-    dataset: str
-    notes: tuple[str, ...] = ()
-    classes: tuple[Any, ...] = ()
-    target_scale: tuple[Any, Any] = (0.0, 1.0)
-    labels: tuple[Any, ...] = ()
-    scaling: Scaling | None = None
-    targets: tuple[str, ...] = ()
-    weights: Floats | None = None
-    weights_validation: Floats | None = None
-    rows: NDArray[np.int32] | None = None
-    validation_rows: NDArray[np.int32] | None = None
-    unscaled: bool = False
-
-    def __post_init__(self) -> None:
-        weighed = self.weights is not None or self.weights_validation is not None
-        for name, y in (("weights", self.y), ("weights_validation", self.y_validation)):
-            if weighed and y is not None and getattr(self, name) is None:
-                object.__setattr__(self, name, np.ones(len(y), y.dtype))
-
-    @property
-    def n(self) -> int:
-        """The number of training rows."""
-        return len(self.y if self.rows is None else self.rows)
-
-    @property
-    def held_out(self) -> int:
-        """The number of held-out rows; 0: there are none."""
-        if self.y_validation is None:
-            return 0
-        return len(self.y_validation if self.validation_rows is None else self.validation_rows)
-
-    @property
-    def training_targets(self) -> Floats:
-        """The targets (n,), or (n, targets), of the training rows."""
-        return self.y if self.rows is None else self.y[self.rows]
-
-    @property
-    def training_weights(self) -> Floats | None:
-        """The weights (n,) of the training rows."""
-        return self.weights if self.rows is None or self.weights is None else self.weights[self.rows]
-
-    @property
-    def y_and_weights(self) -> Floats:
-        """What losses take of the training rows: y, with the weights behind it, (N, targets + 1), if there are some."""
-        return with_weights(self.y, self.weights)
-
-    @property
-    def held_y_and_weights(self) -> Floats | None:
-        """What losses take of the held-out rows; None, where there are none."""
-        return None if self.y_validation is None else with_weights(self.y_validation, self.weights_validation)
-
-    @property
-    def sparse(self) -> bool:
-        """Whether the rows are sparse."""
-        return not isinstance(self.X, np.ndarray)
-
-    @property
-    def nonzeros(self) -> int | None:
-        """How many values the training rows store, where they are sparse."""
-        if isinstance(self.X, np.ndarray):
-            return None
-        return int(self.X.nnz) if self.rows is None else int(np.diff(self.X.indptr)[self.rows].sum())
-
-    @cached_property
-    def largest(self) -> float:
-        """The largest absolute value of features and targets; found when first asked for.
-
-        That of features which are still to be standardised is not above `sqrt(n)`, and this stands for it.
-        """
-        values = [self.y] if self.unscaled else [self.X if isinstance(self.X, np.ndarray) else self.X.data, self.y]
-        found = max(float(max(-each.min(initial=0), each.max(initial=0))) for each in values)
-        return max(found, math.sqrt(self.n)) if self.unscaled else found
-
-    @cached_property
-    def frequencies(self) -> Floats:
-        """The share (d,) of the training rows in which each feature is not zero; counted when first asked for."""
-        n, d = self.n, self.X.shape[1]
-        if not isinstance(self.X, np.ndarray):
-            return np.asarray(np.bincount(self._training_indices(self.X), minlength=d) / n)
-        step = max(1, VALUES_PER_BLOCK // d)
-        blocks = (slice(at, at + step) if self.rows is None else self.rows[at : at + step] for at in range(0, n, step))
-        return np.asarray(sum(np.count_nonzero(self.X[block], axis=0) for block in blocks) / n)
-
-    def _training_indices(self, X: CSR) -> NDArray[Any]:
-        """Return the features of the values that the training rows store."""
-        if self.rows is None:
-            return X.indices
-        trains = np.zeros(len(self.y), bool)
-        trains[self.rows] = True
-        return np.asarray(X.indices[np.repeat(trains, np.diff(X.indptr))])
-
-
-def with_weights(y: Floats, weights: Floats | None) -> Floats:
-    """Return targets (n,) or (n, targets) with the rows' weights as one more column; y itself, where there are none."""
-    return y if weights is None else np.column_stack([y, weights])
 
 
 @dataclass(frozen=True)
@@ -331,3 +205,12 @@ def check_memory(size: int, what: str, form: str, advice: str = "") -> None:
             f"{what} take {size / 1e9:,.1f} GB as {form}, "
             f"more than {half} the {available / 1e9:,.1f} GB that this process may use{advice}"
         )
+
+
+def room_for_rows() -> int:
+    """Return the most bytes of rows that are in memory by themselves: half of what this process may use.
+
+    What is left of it does not count, since rows that stream may be visited in another order: a run that is interrupted
+    would go on otherwise.
+    """
+    return min(limit.most for limit in memory_limits()) // 2

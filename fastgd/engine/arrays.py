@@ -23,7 +23,8 @@ PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapsho
 class Rows(NamedTuple):
     """Rows of data: X flat, y, the order (n,) in which they are visited, d, and the loss's kernels by address.
 
-    An order may visit some of the rows alone, as those of a fold are.
+    An order may visit some of the rows alone, as those of a fold are. `numbers` (n,) are the rows' own numbers in that
+    order: the order itself, but where the rows stand in a buffer (`engine.rows.visit`) and the order says where there.
 
     y : (N, 1), or (N, 2) with the rows' weights behind their targets; of a network flat, with all numbers of a row
 
@@ -34,6 +35,7 @@ class Rows(NamedTuple):
     X: Any
     y: Any
     order: Any
+    numbers: Any
     d: Any
     intercept: Any
     chunk: Any
@@ -49,6 +51,7 @@ class SparseRows(NamedTuple):
     indptr: Any
     y: Any
     order: Any
+    numbers: Any
     d: Any
     intercept: Any
     chunk: Any
@@ -78,7 +81,7 @@ def by_shape(tile: Any, single: Any) -> Callable[..., Any]:
 
 def make_rows(X: Any, y: Any, order: Any, intercept: bool) -> Rows | SparseRows:
     """Return the rows of a matrix, dense or in CSR form, without the loss's kernels."""
-    common = (unlocked(y), order, X.shape[1], intercept)
+    common = (unlocked(y), order, order, X.shape[1], intercept)
     if isinstance(X, np.ndarray):
         return Rows(unlocked(X.reshape(-1)), *common, chunk_rows(X.shape[1], X.itemsize), 0, 0)
     indptr = np.asarray(X.indptr, np.int64)
@@ -247,6 +250,30 @@ class BlockSpan(NamedTuple):
     worker: Any
     workers: Any
     first: Any
+
+
+def part_ranges(span: PartSpan, parts: int, first: int = 0) -> list[tuple[int, int]]:
+    """Return which rows (from, to) of each part a `PartSpan` takes, of a batch that begins at `first` in the order."""
+    size, low, high, end = span[2:6]
+    ranges = [(part * size + low, min((part + 1) * size, end, part * size + high)) for part in range(parts)]
+    return [(first + start, first + stop) for start, stop in ranges if start < stop]
+
+
+def most_entries(indptr: Any, rows: int) -> int:
+    """Return the most entries that so many sparse rows can have together."""
+    lengths = np.diff(indptr)
+    largest = np.partition(lengths, len(lengths) - rows)[len(lengths) - rows :] if rows < len(lengths) else lengths
+    return int(max(1, largest.sum()))
+
+
+def of_batch(rows: Any, first: int, count: int) -> Any:
+    """Return rows of which a batch alone is visited, which begins at `first` in their order."""
+    return rows._replace(order=rows.order[first : first + count], numbers=rows.numbers[first : first + count])
+
+
+def chunks(rows: int) -> int:
+    """Return the rows of as many whole chunks as there are in some rows; at least those of one."""
+    return max(1, rows // CHUNK_ROWS) * CHUNK_ROWS
 
 
 def part_rows(rows: int, parts: int) -> int:

@@ -72,7 +72,7 @@ def all_specs(dtypes: Iterable[str] = ("float64",), lanes: int = 64) -> Iterable
                 scheduled=(),
                 loss=LOSSES["logistic"],
                 batch_size=batch_size,
-                shuffled=True,
+                order="shuffle",
                 model=LinearModel(intercept=True),
                 init="zeros",
                 seed=0,

@@ -72,6 +72,9 @@ class Coast(PickledByFields):
         Where steps are taken one by one: how many, until nothing but decay is left in any lane.
     steady : bool
         Whether each step has the same M: nothing is scheduled, and the rule has no quantities of a step.
+    framed : bool
+        Whether what is kept of a parameter is what it was, or would have been, when the window of steps began: see
+        `stays_in_frame`.
     """
 
     rule: Rule
@@ -81,10 +84,12 @@ class Coast(PickledByFields):
     shared: bool
     horizon: int
     steady: bool = False
+    framed: bool = False
 
     def __repr__(self) -> str:
         """The identity of the machine code."""
-        return f"{self.rule!r} coasting {self.entries} {self.ones} {self.drift} {self.shared} {self.steady}"
+        kind = f"{self.drift} {self.shared} {self.steady} {self.framed}"
+        return f"{self.rule!r} coasting {self.entries} {self.ones} {kind}"
 
     def __getattr__(self, name: str) -> Any:
         """Kernels ask for attributes of a rule: they are those of `rule`."""
@@ -238,6 +243,36 @@ def prove_coasting(
     )
     steady = not (scheduled or rule.coefficients)
     return Coast(rule, entries, ones, drift, shared, _horizon(rule, hyper), steady)
+
+
+# How small a window's steps may make a parameter, by the size of its type: at the window's begin it was as much larger,
+# and must not overflow there, be it as large as 1e26, or 1e187.
+SMALLEST_SHARE = {4: 2.0**-40, 8: 2.0**-400}
+
+
+def stays_in_frame(coast: Coast, hyper: Array, l2: Array, window: int, itemsize: int) -> bool:
+    """Return whether parameters can be kept as what they were, or would have been, when the window of steps began.
+
+    Where each step without a gradient multiplies a parameter by the same positive factor f, and leaves the rest as it
+    is, as steps of plain descent with a penalty do, nothing has to be brought up to date: w / f^k, kept after k steps,
+    does not change while w coasts. What this costs is a multiplication where w is read, and one where it is written.
+
+    Parameters
+    ----------
+    coast : Coast
+    hyper : ndarray (G, hyper)
+    l2 : ndarray (G,)
+    window : int
+        Its steps.
+    itemsize : int
+        Of the parameters.
+    """
+    if not coast.steady or coast.entries != ((0, 0),) or coast.shared or coast.replays:
+        return False
+    h = coast.rule.instance(dict(zip(coast.rule.fields, hyper.T, strict=True)))
+    factors = np.asarray(coast.step(h, (), l2, (1.0,) + (0.0,) * (coast.size - 1))[0])
+    least = SMALLEST_SHARE[itemsize] ** (1 / window)
+    return bool(np.all((factors >= least) & (factors <= 1)))
 
 
 def _same_but_rate(rule: Rule, hyper: Array) -> bool:

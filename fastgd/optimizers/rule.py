@@ -106,6 +106,11 @@ class Rule(PickledByFields):
         return tuple(self.optimizer.memory.values())
 
     @property
+    def framed(self) -> bool:
+        """Whether a parameter is kept as it was some steps ago: it is not, unless it coasts (`optimizers.coasting`)."""
+        return False
+
+    @property
     def slot_names(self) -> tuple[str, ...]:
         """What it keeps for each parameter."""
         return self.optimizer.slots

@@ -21,7 +21,7 @@ from fastgd.engine.rows.model import Model
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.engine.shapes import Kernel, choose_kernel, gram_pays
 from fastgd.plan.budgets.courses import courses_of
-from fastgd.plan.ids import cohort_ids, first_seen
+from fastgd.plan.ids import cohort_ids, first_seen, shuffled_as
 from fastgd.plan.sparsity import MASKED, sparse_column, with_untouched
 from fastgd.plan.units.cohort import MOST_COHORT_BYTES, CohortUnit
 from fastgd.plan.units.methods import Method, methods_of
@@ -246,7 +246,7 @@ def _cohort(
     if method.search:
         driven.add("lr")
     itemsize, batches = np.dtype(study.dtype).itemsize, -(-n // batch_size)
-    steps, shuffled = study.steps or (study.epochs or 1) * batches, study.order == "shuffle" and batch_size < n
+    steps, order = study.steps or (study.epochs or 1) * batches, order_of(study, data, batch_size)
     spec = CohortSpec(
         rule=rule,
         hyper=lanes.hyper,
@@ -254,11 +254,11 @@ def _cohort(
         scheduled=tuple(name for name in rule.fields if name in driven),
         loss=loss_of(problem, data),
         batch_size=batch_size,
-        shuffled=shuffled,
+        order=order,
         model=model_of(problem, data),
         init=_start(study, problem),
         seed=seeds[0],
-        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem, steps, shuffled),
+        kernel=_kernel(method, len(lanes.hyper), batch_size, data, itemsize, problem, steps, order != "sequential"),
         estimator=method.estimator,
         line_search=method.search.instance if method.search else None,
     )
@@ -297,6 +297,16 @@ def _cohort(
     )
 
 
+def order_of(study: Study, data: Data, batch_size: int) -> str:
+    """Return the order in which epochs visit the rows.
+
+    Of full batches it does not matter; of rows that stream, a shuffle is one of blocks.
+    """
+    if batch_size >= data.n:
+        return "sequential"
+    return "blocks" if study.order == "shuffle" and data.origin == "stream" else study.order
+
+
 def _of_first(study: Study, first: Data, n: int, batch_size: int) -> dict[str, Any]:
     """Return what names a configuration by the first split of its rows: folds may differ in how many rows train."""
     size = first.n if batch_size == n and "full" in study.batch_size else batch_size
@@ -305,7 +315,7 @@ def _of_first(study: Study, first: Data, n: int, batch_size: int) -> dict[str, A
     return {
         "data": first.fingerprint,
         "batch_size": size,
-        "shuffled": study.order == "shuffle" and size < first.n,
+        "shuffled": shuffled_as(order_of(study, first, size)),
         "rows": rows if rows is not None and rows < first.n else None,
         "steps": steps,
         "checkpoints": checkpoints_of(study, steps, batches),

@@ -196,6 +196,11 @@ def swarm_ids(
     return names(rows, shared), names(rows, shared, drawn)
 
 
+def shuffled_as(order: str) -> bool | str:
+    """Return how names tell an order of the rows: two had a name before there were others."""
+    return {"shuffle": True, "sequential": False}.get(order, order)
+
+
 def bits_of(spec: CohortSpec, dtype: str) -> list[Any]:
     """Return what decides a lane's bits beside its own numbers, and may depend on the other lanes of its cohort."""
     coast, family = spec.untouched, spec.kernel.family
@@ -204,7 +209,8 @@ def bits_of(spec: CohortSpec, dtype: str) -> list[Any]:
         family += "" if sums == SUMMED_LINES else f", {sums} sums"
     if not isinstance(coast, Coast):
         return [family, coast if spec.kernel.sparse else None]
-    return [family, coast.entries, coast.ones, coast.shared, coast.horizon, spec.window]
+    powers = ["framed" if coast.framed else "powers"] if coast.steady else []
+    return [family, coast.entries, coast.ones, coast.shared, coast.horizon, spec.window, *powers]
 
 
 def rule_of(rule: Rule) -> list[Any]:
@@ -229,7 +235,7 @@ def _of_data(study: Study, problem: Problem, fingerprint: str, n: int, spec: Coh
         "estimator": spec.estimator,
         "line_search": _search_of(search),
         "batch_size": spec.batch_size,
-        "shuffled": spec.shuffled,
+        "shuffled": shuffled_as(spec.order),
         "dtype": study.dtype,
         "layout": "sparse" if spec.kernel.sparse else "dense",
         "sparse": problem.sparse if spec.kernel.sparse else None,

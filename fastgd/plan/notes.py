@@ -22,6 +22,14 @@ def data_notes(data: Sequence[Data]) -> list[str]:
     return [f"{rows.dataset}: {note}" for rows in data for note in rows.notes]
 
 
+def order_notes(study: Study, data: Sequence[Data]) -> list[str]:
+    """Return which rows are visited in another order than the study says."""
+    if study.order != "shuffle":
+        return []
+    streams = dict.fromkeys(rows.dataset for rows in data if rows.origin == "stream")
+    return [f'{dataset}: rows that stream are shuffled as order = "blocks" shuffles them' for dataset in streams]
+
+
 def metric_notes(study: Study, data: Sequence[Data]) -> list[str]:
     """Return which metrics of a problem stay empty because of its targets."""
     if not any(name.endswith("accuracy") for name in study.record.metrics):

@@ -11,13 +11,16 @@ from fastgd.common.properties import cached_property
 from fastgd.plan.estimates import costs, memory
 from fastgd.plan.estimates.compiled import is_compiled
 from fastgd.plan.estimates.costs import NOTHING, Cost, Pace
+from fastgd.plan.estimates.scaling import Extrapolation, Workers, extrapolated, of_rows
 from fastgd.plan.notes import cost_notes, in_short
+from fastgd.plan.shards import Shard, share_of
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.store.contents import Contents
 
 Unit: TypeAlias = CohortUnit | SwarmUnit
+NAMES = ["trial_id", "problem", "configuration"]  # columns of every plan's table
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,8 @@ class Plan:
     @cached_property
     def table(self) -> pd.DataFrame:
         """A row for each trial, or on landscapes for each configuration with the number of its starts."""
-        return pd.concat([unit.table() for unit in self.units], ignore_index=True)
+        tables = [unit.table() for unit in self.units]
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=NAMES, dtype=object)
 
     @property
     def methods(self) -> dict[str, str]:
@@ -127,12 +131,34 @@ class Plan:
                 return replace(self, units=[alone], surfaces=self.surfaces if alone.kind == "swarm" else ())
         raise InputError(f"the study has no trial {trial!r}; {nearest(trial, self.table['trial_id'].head(1000))}")
 
+    def shard(self, shard: Shard, *, whole_problems: bool = False) -> "Plan":
+        """Return the plan of a shard, which computes no surfaces: see `fastgd.plan.shards`."""
+        return replace(self, units=share_of(self.units, shard, whole_problems=whole_problems), surfaces=())
+
     def cost(self, threads: int | None = None) -> Cost:
         """Return what it is expected to cost, with so many threads on this machine."""
         pace = Pace.of(threads)
         parts = [costs.cost_of(unit, pace) for unit in self.units]
         parts += [costs.surface_cost(unit, pace) for unit in self.surfaces]
         return costs.total(parts, memory.end_of(self.units), self.methods)
+
+    def on(self, workers: Workers, here: Pace | None = None) -> Extrapolation:
+        """Return what it is expected to cost on other machines, whose threads are like those of this one.
+
+        Parameters
+        ----------
+        workers : Workers
+        here : Pace, optional
+            That of the threads here, by default as it is measured.
+        """
+        return extrapolated([*self.units, *self.surfaces], workers, self.cost(), self.methods, here)
+
+    def of_rows(self, n: int) -> "Plan":
+        """Return the plan as it would be if each problem had n training rows: as many epochs, checkpoints and kernels.
+
+        It is for estimates: its units run nowhere.
+        """
+        return replace(self, units=[of_rows(unit, n) if isinstance(unit, CohortUnit) else unit for unit in self.units])
 
     def within_limits(self, threads: int | None = None) -> "Plan":
         """Return the plan in units that fit into the memory that this process may use; it changes no bits.

@@ -6,7 +6,15 @@ from fastgd.datasets import Data
 from fastgd.plan.budgets.courses import state_notes
 from fastgd.plan.budgets.race import race_notes
 from fastgd.plan.cohorts import Penalties, cohorts_of, labels
-from fastgd.plan.notes import cohort_notes, data_notes, distinct, metric_notes, minima_notes, schedule_notes
+from fastgd.plan.notes import (
+    cohort_notes,
+    data_notes,
+    distinct,
+    metric_notes,
+    minima_notes,
+    order_notes,
+    schedule_notes,
+)
 from fastgd.plan.plan import Plan
 from fastgd.plan.swarms import swarms_of
 from fastgd.plan.units.surfaces import surface_of_landscape, surface_over_data
@@ -34,7 +42,8 @@ def make_plan(study: Study, data: Sequence[Data] = (), penalties: Penalties | No
 
 def _over_data(study: Study, data: Sequence[Data], penalties: Penalties | None) -> Plan:
     cohorts = cohorts_of(study, data, penalties)
-    notes = distinct(data_notes(data), metric_notes(study, data), cohort_notes(cohorts), state_notes(study, cohorts))
+    of_rows = (data_notes(data), order_notes(study, data), metric_notes(study, data))
+    notes = distinct(*of_rows, cohort_notes(cohorts), state_notes(study, cohorts))
     notes = distinct(notes, race_notes(study))
     if study.surface is None:
         return Plan(cohorts, notes=notes)

@@ -7,7 +7,8 @@ import numpy as np
 
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
-from fastgd.engine.rows.spec import CohortSpec, most_entries, window_steps
+from fastgd.engine.arrays import most_entries
+from fastgd.engine.rows.spec import CohortSpec, coasting
 from fastgd.optimizers.coasting import EVERY_STEP, UNCHANGED, declares_coast, prove_coasting
 from fastgd.study.config import Problem, Schedule
 
@@ -37,7 +38,7 @@ def with_untouched(spec: CohortSpec, problem: Problem, data: Data, schedules: Se
     elif spec.kernel.parts:
         return spec  # a large batch touches nearly everything
     if spec.batch_size > 1 or spec.estimator != "none":
-        spec = replace(spec, listed=most_entries(data.X.indptr, spec.batch_size))  # type: ignore[union-attr]
+        spec = replace(spec, listed=most_entries(data.source.indptr, spec.batch_size))  # type: ignore[union-attr]
     if problem.sparse == MASKED:
         return replace(spec, untouched=UNCHANGED)
     feedback = any(part.record.feedback for schedule in schedules for part in schedule.parts)
@@ -50,8 +51,7 @@ def with_untouched(spec: CohortSpec, problem: Problem, data: Data, schedules: Se
         same=len(schedules) == 1 and not feedback,
     )
     n, d = data.n, data.X.shape[1]
-    window = window_steps(untouched, spec, d, (data.nonzeros or 0) / n, data.y.dtype.itemsize)
-    return replace(spec, untouched=untouched, window=window)
+    return coasting(spec, untouched, d, (data.nonzeros or 0) / n, data.y.dtype.itemsize)
 
 
 def _check_masked(spec: CohortSpec) -> None:

@@ -16,6 +16,7 @@ from fastgd.plan.plan import Plan
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import SCHEMA, Manifest, read_study
+from fastgd.store.schema import FAILED
 from fastgd.store.states import StateInfo
 from fastgd.study.config import Study
 from fastgd.study.models import BEST_ITERATE
@@ -108,6 +109,8 @@ def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] =
         notes.append(f"{len(retired):,} trials lost a race before: they are run to their end")
     if late:
         notes.append(f"{len(late):,} trials ran out of time before: they are run again")
+    if failed := contents.trial_ids(FAILED).intersection(planned["trial_id"]):
+        notes.append(f"{len(failed):,} trials failed before: they are run again")
     return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), left)
 
 

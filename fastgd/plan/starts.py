@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.errors import InputError
+from fastgd.common.folders import expanded
 from fastgd.core.random import normal_numbers, stream_keys, uniform_numbers
 from fastgd.datasets import load_points
 from fastgd.datasets.record import check_memory
@@ -57,7 +58,7 @@ def _points(starts: Starts | None, problem: LandscapeProblem) -> Array:
             return first + (second - first) * _sobol(starts.sobol or 0, d, starts.seed)
         case "normal":
             return first + second * _normal(starts.normal or 0, d, starts.seed)
-    return _read(Path(starts.path or ""), d)
+    return _read(expanded(starts.path or ""), d)
 
 
 def fingerprint(starts: Starts | None, problem: LandscapeProblem, points: Array) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from inspect import signature
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from fastgd.analysis import Results
@@ -167,7 +167,7 @@ def plot(results: Results, kind: str, **options: Any) -> "Figure":
     InputError
         There is no such kind, it has no such option, or the results lack what it needs.
     """
-    if isinstance(results, str | Path):
+    if isinstance(results, str | PurePath):
         raise InputError(f"results are needed, not their folder: fastgd.load({str(results)!r}) reads them")
     found = PLOTS.find(kind)
     known = dict(list(signature(found.draw).parameters.items())[1:])
@@ -221,6 +221,7 @@ def save(figure: "Figure", path: str | Path) -> None:
     """
     from fastgd.plots.film import Film, save_film
     from fastgd.plots.style import style
+    from fastgd.store.disk.new_files import on_this_machine
 
     path = expanded(path)
     suffix, names = path.suffix.lower(), ", ".join(SUFFIXES)
@@ -231,10 +232,10 @@ def save(figure: "Figure", path: str | Path) -> None:
         raise InputError(f"cannot write {path}: the name of a picture ends in {names}{films}")
     dates = {".png": {}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     try:
-        with style():
+        with style(), on_this_machine(path) as file:
             if isinstance(figure, Film) and suffix in FILMS:
-                save_film(figure, path)
+                save_film(figure, file)
             else:
-                figure.savefig(path, dpi=200, metadata=dates[suffix])
+                figure.savefig(file, dpi=200, metadata=dates[suffix])
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror or error}") from error

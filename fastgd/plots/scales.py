@@ -211,10 +211,10 @@ def mark_floor(axes: Axes, floor: float, words: str) -> None:
     )  # fmt: skip
 
 
-def mark_floors(axes: Axes, scale: Scale, problem: str, noise: float) -> None:
-    """Mark the floors of gaps: by how much seeds differ, and the error of the minimum."""
+def mark_floors(axes: Axes, scale: Scale, problem: str, noise: float, over: str) -> None:
+    """Mark the floors of gaps: by how much trials differ over seeds, and the error of the minimum."""
     if scale.is_gap:
-        mark_floor(axes, noise, "seeds differ by")
+        mark_floor(axes, noise, f"{over} differ by")
         mark_floor(axes, scale.error(problem), "the minimum is known to")
 
 

@@ -122,10 +122,13 @@ def _ties(results: Results, own: pd.DataFrame, where: str) -> Iterator[Finding]:
     tied = first.loc[first["tied"].fillna(False).astype(bool), "method"].tolist()
     if len(tied) > 1:
         names = ", ".join(map(_quoted, tied[:MOST_NAMES])) + (" ..." if len(tied) > MOST_NAMES else "")
-        those = f"{len(tied)} of {len(first)} optimizers{where} are within the {results.repeats}' spread of the best"
+        those = (
+            f"{len(tied)} of {len(first)} optimizers{where} are within the {results.spread_over}' spread of the best"
+        )
         yield Finding("tied", f"Tied: {those}: {names}. The data do not tell which of them is best.")
     else:
-        yield Finding("note", f"The {results.repeats} tell the best of {len(first)} optimizers{where} from all others.")
+        over = results.spread_over
+        yield Finding("note", f"The {over} tell the best of {len(first)} optimizers{where} from all others.")
 
 
 def _edges(results: Results, ranking: pd.DataFrame) -> list[Finding]:

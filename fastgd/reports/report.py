@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.util import find_spec
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from fastgd.analysis import Results, load
 from fastgd.common.errors import InputError
@@ -50,7 +50,7 @@ def report(results: Results | str | Path | Sequence[Results | str | Path], path:
     from fastgd.reports.page import page
     from fastgd.store.disk.files import write_text
 
-    given = [results] if isinstance(results, Results | str | Path) else list(results)
+    given = [results] if isinstance(results, Results | str | PurePath) else list(results)
     if not given:
         raise InputError("a report needs the results of at least one study")
     found = [each if isinstance(each, Results) else load(each) for each in given]

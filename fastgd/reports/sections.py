@@ -15,7 +15,7 @@ from fastgd.reports.findings import findings, named, studied
 from fastgd.reports.profiles import widths_of
 from fastgd.reports.selection import MOST_STARTS, Selection
 from fastgd.reports.study_data import constants_of
-from fastgd.store.manifest import read_study
+from fastgd.store.manifest import WEIGHTED, read_study
 from fastgd.store.schema import UNFINISHED
 
 MOST_WINNERS = 60  # rows of one problem's table of the best of each optimizer
@@ -31,7 +31,7 @@ def section(selection: Selection, data: dict[str, Any], place: int) -> dict[str,
         "findings": findings(results, ranking),
         "constants": constants_of(results, ranking),
         "value": f"final {measure(results, value_of(ranking).partition('_')[2])}",
-        "repeats": results.repeats,
+        "repeats": results.spread_over,
         "winners": winners(results, ranking),
         "widths": widths_of(results),
         "with_profiles": bool(data["profiles"]),
@@ -162,9 +162,10 @@ def commands(results: Results) -> list[tuple[str, str]]:
     named_problems = [problem for problem in _problems(results.study) if isinstance(problem, dict)]
     known = ("dataset", "path", "synthetic", "landscape")
     of_arrays = any(not any(problem.get(key) for key in known) for problem in named_problems)
+    arrays = "(X, y, weights)" if any(note.endswith(WEIGHTED) for note in results.manifest.notes) else "(X, y)"
     first = (
         (
-            f'fastgd.run("study.toml", out="{folder}", data=(X, y))',
+            f'fastgd.run("study.toml", out="{folder}", data={arrays})',
             "In Python: the study was run on arrays, which are not among its results.",
         )
         if of_arrays

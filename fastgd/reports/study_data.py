@@ -39,7 +39,7 @@ def study_data(selection: Selection) -> dict[str, Any]:
         "name": for_terminal(results.manifest.name),
         "value": value,
         "metric": value.partition("_")[2],
-        "repeats": results.repeats,
+        "repeats": results.spread_over,
         "landscape": results.on_landscapes,
         "looks": looks_of(methods(results)),
         "rates": [name for name in settings_of(results, ranking) if ranking[name].dtype.kind in "iuf"],
@@ -94,7 +94,8 @@ def _configurations(selection: Selection, value: str) -> list[dict[str, Any]]:
     words = f"final {measure(results, value.partition('_')[2])}" if value.startswith("final") else label(value)
     ends = {value: words}
     if (selection.ranking[results.repeats] > 1).any():
-        ends |= {f"{value}_min": f"least over {results.repeats}", f"{value}_max": f"most over {results.repeats}"}
+        over = results.spread_over
+        ends |= {f"{value}_min": f"least over {over}", f"{value}_max": f"most over {over}"}
     counts = [name for name in COUNTS if name in table and table[name].nunique() > 1]
     optional = [name for name in ("target_epochs", "tied") if name in table and table[name].notna().any()] + counts
     found = [column(name, ends.get(name, _title(name)), table[name]) for name in (*names, *ends)]

@@ -13,6 +13,7 @@ from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.executor import Executor
 from fastgd.runs.reporting.events import Warning_
 from fastgd.store.contents import Contents
+from fastgd.store.schema import FAILED
 
 
 def best_trials(results: Results) -> set[str]:
@@ -46,7 +47,7 @@ def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Exec
         with folder.writer(parameters_only=True) as writer:
             writer.parameters(list(own), np.stack(list(own.values())))
             writer.commit()
-    if again := lacking - finalists.keys() - folder.unfinished():
+    if again := lacking - finalists.keys() - folder.unfinished() - Contents.read(folder.path).trial_ids(FAILED):
         executor.emit(Warning_(f"{len(again):,} of the trials whose parameters are stored run again for them"))
         executor.run(_keeping(plan, names - again, "all" if kept == "best" else kept), data)
 

@@ -3,11 +3,13 @@
 import hashlib
 import importlib.metadata
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -15,6 +17,9 @@ from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
+from fastgd.common.numbers import size_of
+from fastgd.common.remote import is_remote
+from fastgd.common.system import memory_budget
 from fastgd.core.cache import own_source_hash
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
@@ -30,24 +35,25 @@ from fastgd.datasets import (
     make_folds,
     prepare,
     prepare_folds,
+    rare_classes,
 )
 from fastgd.datasets.arrays import Arrays
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.budgets.race import Stand
 from fastgd.plan.cohorts import split_labels
-from fastgd.plan.estimates.memory import release, within_memory
+from fastgd.plan.estimates.memory import budget_beside, release, within_memory
 from fastgd.plan.estimates.memory import require as require_memory
 from fastgd.plan.plan import Plan
 from fastgd.plan.planner import make_plan
+from fastgd.plan.shards import Shard, left_to_merged, require_told_source
 from fastgd.plan.standing import standing
 from fastgd.plan.turns import missing
 from fastgd.plan.units.cohort import MOST_COHORT_BYTES
 from fastgd.plan.units.recording import LOSS_EVALUATIONS, columns_of
 from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.problems import find_loss
-from fastgd.runs.ahead import compiled_ahead
 from fastgd.runs.clock import Clock
-from fastgd.runs.executor import Executor
+from fastgd.runs.executor import Executor, LocalExecutor
 from fastgd.runs.final_parameters import store_parameters
 from fastgd.runs.optima import drop_stale_optima, store_optima
 from fastgd.runs.race import run_race
@@ -56,7 +62,7 @@ from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.store.contents import Contents
 from fastgd.store.disk.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
-from fastgd.store.manifest import Manifest
+from fastgd.store.manifest import WEIGHTED, Manifest
 from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
 from fastgd.store.states import StateInfo, drop_superseded, infos_of
@@ -74,13 +80,36 @@ PREPARED_BY = (
 
 
 class _Options(NamedTuple):
-    """How a study is run, and in which folder; the fields are parameters of `run`."""
+    """How a study is run, and in which folder; the fields are parameters of `run`.
+
+    given : bool
+        Whether its data, or their folds, are not what the study names.
+    """
 
     path: Path
     fresh: bool
     threads: int | None
     trial: str | None
+    shard: Shard | None
     allow_mixed: bool
+    memory: int | None
+    elsewhere: "Elsewhere | None"
+    given: bool
+
+    @property
+    def entire(self) -> bool:
+        """Whether all of the study is run."""
+        return self.trial is None and self.shard is None
+
+
+class Elsewhere(Protocol):
+    """What runs units in other processes."""
+
+    def executor_of(
+        self, study: Study, data: Sequence[Data], *, given: bool, threads: int | None, allow_mixed: bool
+    ) -> Callable[..., Executor]:
+        """Return what makes an `Executor`, given its parameters."""
+        ...
 
 
 @np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
@@ -94,17 +123,21 @@ def run(
     fresh: bool = False,
     threads: int | None = None,
     trial: str | None = None,
+    shard: tuple[int, int] | str | None = None,
     allow_mixed: bool = False,
+    memory: str | float | None = None,
+    executor: Elsewhere | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> Results:
-    """Run every trial of a study that its folder does not hold yet, or holds as `timeout`.
+    """Run every trial of a study that its folder does not hold yet, or holds as `timeout` or `failed`.
 
     Parameters
     ----------
     study : Study
     out : path, optional
-        The folder of the results: by default `results/<name>`, and for one trial `results/<name>.<trial>`.
+        The folder of the results: by default `results/<name>`, for one trial `results/<name>.<trial>`, and for a shard
+        `results/<name>.shard-03-of-16`.
     data : (X, y) or (X, y, weights), optional
         Arrays or tables, (n, d) and (n,), or (n, targets), in place of the problems' datasets.
     weights : array_like, or a column of a table (n,), optional
@@ -118,8 +151,16 @@ def run(
         By default all processors that the process may use. The number changes no bits.
     trial : str, optional
         Run this trial alone; its bits are those that it has in the whole study.
+    shard : (int, int) or str, optional
+        Run one part of the study: (3, 16) or "3/16" is the third of sixteen. Which trials these are depends on the
+        study alone, and their bits are those of the whole study; `fastgd.merge` joins the folders.
     allow_mixed : bool
-        Extend results that another fastgd, Numba or CPU model computed.
+        Extend results that another fastgd, Numba or CPU model computed, and use workers that differ so.
+    memory : str or float, optional
+        What the run may take of memory, such as "2GB", pages of mapped files apart; by default what the process may
+        use, and where rows are streamed half of it. Cohorts are cut into parts that fit, which changes no bits.
+    executor : DaskExecutor, optional
+        What runs the trials elsewhere, such as `fastgd.DaskExecutor(client)`; by default they run here.
     progress : bool
         Show on standard error how far the run is, where that is a terminal, or in a notebook.
     on_event : callable, optional
@@ -140,11 +181,15 @@ def run(
     require_compiler()
     if study.landscapes and data is not None:
         raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
-    options = _Options(folder_of(study, out, trial), fresh, threads, trial, allow_mixed)
-    require_memory(threads)
-    with reported(on_event, progress) as emit, within_memory(options.path):
+    most, part = None if memory is None else size_of(memory, "memory"), one_part(trial, shard)
+    path, given = folder_of(study, out, trial, part), data is not None or folds is not None
+    options = _Options(path, fresh, threads, trial, part, allow_mixed, most, executor, given)
+    if is_remote(options.path):
+        options.path.exists()  # a store that cannot be reached is told before data are read
+    with reported(on_event, progress) as emit, within_memory(options.path), memory_budget(most):
+        require_memory(threads)
         clock = Clock("load")
-        prepared = [] if study.landscapes else load_data(study, _with_weights(data, weights), emit, folds)
+        prepared = [] if study.landscapes else load_data(study, with_weights(data, weights), emit, folds)
         _run(study, prepared, clock, options, emit)
         release()
         results = load_results(options.path)
@@ -156,12 +201,18 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
     """Run what a folder lacks of a study."""
     clock.enter("plan")
     whole, trial = make_plan(study, data), options.trial
-    plan = (whole if trial is None else whole.only(trial)).within_limits(options.threads)
+    with budget_beside(data, options.memory):
+        plan = part_of(whole, study, data, trial, options.shard).within_limits(options.threads)
     _announce(plan, study, options, emit)
     clock.enter("store")
-    snapshots = Snapshots(options.path.absolute(), _versions())
-    with Threads(options.threads) as pool, _open(study, whole, data, options, pool.count, snapshots) as folder:
-        executor = Executor(folder, clock, pool, emit, plan.count, snapshots)
+    snapshots = Snapshots(options.path.absolute(), versions())
+    make = _executor_of(study, data, options)
+    with (
+        Threads(options.threads) as pool,
+        _open(study, whole, data, options, pool.count, snapshots) as folder,
+        closing(make(folder, clock, pool, emit, plan.count, snapshots)) as executor,
+    ):
+        folder.drop_failed(plan.table["trial_id"])
         clock.start(study.max_seconds)
         clock.snapshot_seconds = study.snapshot_seconds
         stand = _run_missing(study, plan, data, executor, raced=trial is None)
@@ -169,27 +220,38 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         in_study, names = _in_study(whole)
         if stand.retired:
             names |= {"status": dict.fromkeys(stand.retired, "retired"), "reason": dict(stand.retired)}
-        if study.record.parameters != "none" and not study.landscapes:
+        best_of_all = options.shard is not None and study.record.parameters == "best"  # not known of one shard
+        if study.record.parameters != "none" and not (study.landscapes or best_of_all):
             folder.settle(in_study, names)  # so that the ranking is that of the study as it is now
             store_parameters(plan, data, study.record.parameters, executor)
         executor.drop_stale_snapshots()
         if not study.landscapes:
             drop_superseded(snapshots.finished, Contents.read(folder.path).reached, stand.waiting)
-        if trial is None or study.landscapes:
+        if options.entire or (trial is not None and study.landscapes):
             executor.run_surfaces(plan.surfaces, data)
         drop_stale_optima(folder.path, study, data)
-        if trial is None and study.reference is not None and study.reference.optimum:
+        if options.entire and study.reference is not None and study.reference.optimum:
             clock.enter("evaluate")
             store_optima(folder.path, study, data, emit)
         clock.enter("store")
         folder.finish(in_study, names=names, timings=clock.read)
 
 
+def _executor_of(study: Study, data: Sequence[Data], options: _Options) -> Callable[..., Executor]:
+    if options.elsewhere is None:
+        return LocalExecutor
+    if not hasattr(options.elsewhere, "executor_of"):
+        raise InputError(f"executor = {options.elsewhere!r}: give a fastgd.DaskExecutor, or leave it out")
+    return options.elsewhere.executor_of(
+        study, data, given=options.given, threads=options.threads, allow_mixed=options.allow_mixed
+    )
+
+
 def _run_missing(study: Study, plan: Plan, data: Sequence[Data], executor: Executor, *, raced: bool) -> Stand:
     """Run what a folder lacks of a plan; return how its races stand then, `raced`: where it has some."""
     stored, states = Contents.read(executor.folder.path), infos_of(executor.snapshots.finished)
     left = missing(plan.units, stored.done, states, stored.reached if states else {})
-    with compiled_ahead(left, executor.threads.count):
+    with executor.ahead_of(left):
         if study.halving and raced:
             return run_race(study, plan, data, executor)
         executor.run(left, data)
@@ -207,7 +269,7 @@ def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
 
 def saved_states(path: Path) -> list[StateInfo]:
     """Return the states of finished trials in a results folder from which this program can go on."""
-    return infos_of(Snapshots(path.absolute(), _versions()).finished)
+    return infos_of(Snapshots(path.absolute(), versions()).finished)
 
 
 def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> None:
@@ -215,18 +277,35 @@ def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> Non
     found = None if options.fresh else standing(options.path, study, plan, saved_states(options.path))
     summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
     emit(Planned(summary))
-    for note in (*summary.notes, *(found.notes if found else ())):
+    later = left_to_merged(study) if options.shard else ()
+    for note in (*summary.notes, *(found.notes if found else ()), *later):
         emit(Warning_(note))
 
 
-def folder_of(study: Study, out: str | Path | None, trial: str | None) -> Path:
-    """Return the folder of a study's results, or of one trial's: the one that is named, or its own in `results`."""
+def one_part(trial: str | None, shard: Any) -> Shard | None:
+    """Return the shard that is meant, if any; a trial alone is none of one."""
+    if shard is not None and trial is not None:
+        raise InputError("trial runs one trial alone, and shard a part of the study: give one of them")
+    return None if shard is None else Shard.read(shard)
+
+
+def part_of(plan: Plan, study: Study, data: Sequence[Data], trial: str | None, shard: Shard | None) -> Plan:
+    """Return the part of a study's plan that is to run: all of it, one trial, or a shard."""
+    if shard is not None:
+        require_told_source(study, data)
+        return plan.shard(shard, whole_problems=study.halving is not None)
+    return plan if trial is None else plan.only(trial)
+
+
+def folder_of(study: Study, out: str | Path | None, trial: str | None = None, shard: Shard | None = None) -> Path:
+    """Return the folder of a study's results, or a part's: the one that is named, or its own in `results`."""
     if out is not None:
         return expanded(out)
-    return Path("results") / (study.name if trial is None else f"{study.name}.{trial.replace(':', '.')}")
+    part = trial.replace(":", ".") if trial is not None else shard.name if shard is not None else ""
+    return Path("results") / (f"{study.name}.{part}" if part else study.name)
 
 
-def _with_weights(data: Arrays | None, weights: Any) -> Arrays | None:
+def with_weights(data: Arrays | None, weights: Any) -> Arrays | None:
     """Return arrays with what their rows weigh."""
     if weights is None:
         return data
@@ -293,7 +372,9 @@ def _dataset(index: int, problem: Problem, data: Arrays | None, sources: dict[st
             sources[key] = load(_source(problem))
         else:
             X, y, *weights = data
-            sources[key] = from_arrays(X, y, targets=problem.targets, weights=weights[0] if weights else None)
+            found = from_arrays(X, y, targets=problem.targets, weights=weights[0] if weights else None)
+            found = found if problem.source == "auto" else replace(found, origin=problem.source)
+            sources[key] = replace(found, notes=(*found.notes, *([WEIGHTED] if weights else [])))
     return sources[key]
 
 
@@ -310,6 +391,7 @@ def _source(problem: Problem, held_out: str | None = None) -> Source:
         beside=tuple(file for file in problem.files if file != path),
         **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features", "weights")},
         group=problem.folds.group if problem.folds else None,
+        source=problem.source,
     )
     return source.with_own_keys()
 
@@ -322,8 +404,13 @@ def _prepared(
     how |= {"targets": find_loss(problem.loss).targets, "dtype": dtype}
     try:
         if isinstance(held, FoldKeys):
-            own = given_folds(folds or (), len(dataset.y), held.count) if held.given else make_folds(dataset, held)
-            return prepare_folds(dataset, own, **how)
+            own = (
+                given_folds(folds or (), len(dataset.y), held.count)
+                if held.given
+                else make_folds(dataset, held, how["positive"])
+            )
+            noted = replace(dataset, notes=(*dataset.notes, *rare_classes(dataset, held)))
+            return prepare_folds(noted, own, **how)
         validation = load(_source(problem, held)) if isinstance(held, str) else held
         return [prepare(dataset, validation=validation, split_seed=split_seed or 0, **how)]
     except InputError as error:
@@ -350,7 +437,7 @@ def _open(
     )
     return Folder.open(
         options.path,
-        manifest=_manifest(study, fingerprints, notes, threads),
+        manifest=_manifest(study, fingerprints, notes, threads, options.shard, plan.count),
         study_toml=study.to_toml(),
         columns=columns,
         fresh=options.fresh,
@@ -365,8 +452,8 @@ def _version(package: str) -> str:
     return importlib.metadata.version(package)
 
 
-def _versions() -> dict[str, str]:
-    """Return what must be the same for saved states to go on with the same bits."""
+def versions() -> dict[str, str]:
+    """Return what must be the same for saved states to go on, and units to run elsewhere, with the same bits."""
     packages = {name: _version(name) for name in ("numba", "llvmlite", "numpy")}
     return packages | {"kernels": own_source_hash(), "cpu": cpu_model(), "simd": str(register_bits()[0])}
 
@@ -376,7 +463,7 @@ def refusal(path: Path, study: Study, allow_mixed: bool) -> str:
     try:
         if (path / "manifest.json").exists():
             previous = Manifest.read(path)
-            _manifest(study, previous.fingerprints, (), 1).extending(previous, path, allow_mixed)
+            _manifest(study, previous.fingerprints).extending(previous, path, allow_mixed)
         else:
             with writing(path):
                 refuse_foreign(path)
@@ -385,7 +472,14 @@ def refusal(path: Path, study: Study, allow_mixed: bool) -> str:
     return ""
 
 
-def _manifest(study: Study, fingerprints: Mapping[str, str], notes: Sequence[str], threads: int) -> Manifest:
+def _manifest(
+    study: Study,
+    fingerprints: Mapping[str, str],
+    notes: Sequence[str] = (),
+    threads: int = 1,
+    shard: Shard | None = None,
+    trials: int = 0,
+) -> Manifest:
     packages = ("numba", "llvmlite", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn")
     return Manifest(
         name=study.name,
@@ -400,4 +494,6 @@ def _manifest(study: Study, fingerprints: Mapping[str, str], notes: Sequence[str
         threading_layer="threads",
         started=datetime.now(UTC).isoformat(),
         notes=tuple(dict.fromkeys(notes)),
+        shards=[] if shard is None else [str(shard)],
+        trials=trials,
     )

@@ -7,12 +7,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from fastgd.plan.units.cohort import Origin
 from fastgd.runs.trials import Finalists
 from fastgd.store.contents import Contents
 from fastgd.store.folder import Folder
-from fastgd.store.schema import UNFINISHED
+from fastgd.store.schema import UNFINISHED, trials_table
 from fastgd.store.snapshots import Snapshots
 from fastgd.store.states import StateInfo, described
 from fastgd.store.surface_files import Surface, write_surface
@@ -86,7 +88,8 @@ class FolderSink:
     def __init__(self, folder: Folder, writer: PartWriter, finalists: Finalists, snapshots: Snapshots) -> None:
         self._folder, self._writer, self._snapshots = folder, writer, snapshots
         self.append, self.parameters, self.offer = writer.append, writer.parameters, finalists.offer
-        self._trials: list[pd.DataFrame] = []
+        self.take = writer.take
+        self._trials: list[pa.Table] = []
         self._rows: set[Path] = set()  # of snapshots of what this sink takes
         self._names: set[str] = set()
         self._carried: list[Path] = []  # the files of the rows that a saved state goes on from
@@ -94,6 +97,10 @@ class FolderSink:
 
     def trials(self, trials: pd.DataFrame) -> None:
         """Take the trials of a cohort, which are written when it is committed."""
+        self.take_trials(trials_table(trials.assign(in_study=True), self._folder.columns))
+
+    def take_trials(self, trials: pa.Table) -> None:
+        """Take the trials of a cohort as a table that has the study's schema."""
         self._trials.append(trials)
 
     def surface(self, number: int, surface: Surface, specification: str) -> None:
@@ -104,7 +111,8 @@ class FolderSink:
         """Make what was taken count; its snapshots go, but for that of trials whose time was over."""
         self._writer.commit(self._trials, name="" if self._trials else name)
         for trials in self._trials:
-            self._folder.left_unfinished(trials.loc[trials["status"].isin(UNFINISHED), "trial_id"].tolist())
+            goes_on = pc.is_in(trials["status"], pa.array(UNFINISHED))
+            self._folder.left_unfinished(trials["trial_id"].filter(goes_on).to_pylist())
         for cut, state in self._cuts:
             self._snapshots.save(cut, state, [])  # its rows are committed by now
             self._names.discard(cut)

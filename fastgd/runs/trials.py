@@ -48,6 +48,18 @@ class Finalists:
         """How many of one problem, optimizer and seed are kept."""
         return max(1, min(self.MOST_KEPT, self.MOST_BYTES // (8 * d)))
 
+    def offers(self) -> list[tuple[Hashable, Array, list[Sequence[str]], Array]]:
+        """All that is kept, as it is offered: the key, scores (k,), ids and parameters (k, d)."""
+        return [
+            (
+                key,
+                np.array([score for score, _, _ in own]),
+                [ids for _, ids, _ in own],
+                np.stack([w for _, _, w in own]),
+            )
+            for key, own in self._kept.items()
+        ]
+
     def parameters(self) -> dict[str, Array]:
         """The parameters (d,) that are kept, by trial."""
         return {trial: own for kept in self._kept.values() for _, ids, own in kept for trial in ids}

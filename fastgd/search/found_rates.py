@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, UnreadableError
 from fastgd.common.folders import expanded
 from fastgd.common.parsing import fault_of, from_json, shortened
 from fastgd.store.disk.files import write_text
@@ -122,6 +122,8 @@ class FoundRates:
             raise InputError(f"{path} holds no finished search of rates: there is no {file}") from None
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror}") from None
+        except UnreadableError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{file} is damaged: {error}") from error
 

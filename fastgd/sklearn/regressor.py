@@ -53,7 +53,7 @@ class GDRegressor(RegressorMixin, GDEstimator):
     max_iter : int
         Epochs.
     tol : float or None
-        The training ends after `n_iter_no_change` epochs in which the loss improved by less than this share of itself;
+        The training ends after `n_iter_no_change` epochs in a row whose loss is above the least one before, less this;
         None: after `max_iter` epochs.
     n_iter_no_change : int
     early_stopping : bool

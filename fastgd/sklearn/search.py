@@ -18,6 +18,7 @@ from fastgd.runs.in_memory import MemoryResults
 from fastgd.sklearn.evaluation import Evaluation, Fold
 from fastgd.sklearn.steps import last_step
 
+DRAWS = 10  # of distributions, where their number is not given
 Grid = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
@@ -33,8 +34,9 @@ class GDSearchCV(BaseSearchCV):
     estimator : GDClassifier, GDRegressor, or Pipeline that ends in one
         The steps of a pipeline before the last are fitted once for each split, and for each of their own settings.
     param_grid : dict, or list of dict
-        The values of each parameter: lists, which are crossed, or distributions of `scipy.stats`, of which `n_iter`
-        candidates are drawn, as RandomizedSearchCV draws them.
+        The values of each parameter: lists, which are crossed, or distributions of `scipy.stats`. With `n_iter`, or a
+        distribution, candidates are drawn of all of them, as RandomizedSearchCV draws them: of lists alone no
+        candidate twice.
     scoring : str, callable, list, tuple, dict or None
         As in GridSearchCV. Accuracy, r2, log loss and squared error of the usual losses are those that the engine
         measures; all others are made of predictions.
@@ -46,8 +48,8 @@ class GDSearchCV(BaseSearchCV):
         `{"factor": 3, "start": 1}`: candidates race on the mean validation loss of their folds. At the epochs 1, 3, 9
         and so on, one of three goes on, and the others are scored as they are; the best is one that was not retired.
         They may differ in what shares a study: see docs/scikit_learn.md.
-    n_iter : int
-        Candidates that are drawn, where something is a distribution.
+    n_iter : int, optional
+        Candidates that are drawn; by default all combinations of lists, and 10 where something is a distribution.
     random_state : int, RandomState or None
         Of these draws.
     error_score : "raise" or number
@@ -73,7 +75,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         refit: Any = True,
         cv: Any = None,
         halving: Mapping[str, int] | None = None,
-        n_iter: int = 10,
+        n_iter: int | None = None,
         random_state: Any = None,
         error_score: Any = np.nan,
         return_train_score: bool = False,
@@ -147,10 +149,11 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         return column_or_1d(y, warn=True) if is_classifier(self.estimator) else y
 
     def _candidates(self) -> list[dict[str, Any]]:
-        """Return the candidates: all combinations, or draws where something is a distribution."""
+        """Return the candidates: all combinations, or draws, where their number is given or one is a distribution."""
         grids = [self.param_grid] if isinstance(self.param_grid, Mapping) else list(self.param_grid)
-        if any(hasattr(values, "rvs") for grid in grids for values in grid.values()):
-            found = list(ParameterSampler(self.param_grid, self.n_iter, random_state=self.random_state))
+        if self.n_iter is not None or any(hasattr(values, "rvs") for grid in grids for values in grid.values()):
+            count = DRAWS if self.n_iter is None else self.n_iter
+            found = list(ParameterSampler(self.param_grid, count, random_state=self.random_state))
         else:
             found = list(ParameterGrid(self.param_grid))
         if not found:

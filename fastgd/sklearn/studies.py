@@ -133,7 +133,7 @@ def study_of(
     stop: dict[str, Any] = {}
     if estimator.tol is not None:
         watch = "validation_loss" if estimator.early_stopping else "loss"
-        stop = {"patience": estimator.n_iter_no_change, "tolerance": estimator.tol, "watch": watch}
+        stop = {"patience": estimator.n_iter_no_change, "tolerance": estimator.tol, "relative": False, "watch": watch}
     kept = "best_iterate" if estimator.early_stopping else "all"
     try:
         study = Study(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -52,10 +52,38 @@ def compact(
     return True
 
 
-def drop(contents: Contents, columns: Columns, trial_ids: Collection[str], footer: Mapping[str, str]) -> None:
-    """Write the parts again as one without some trials; for the other parameters see `compact`."""
-    ids = pa.array(list(trial_ids), type=pa.string())
-    rewrite(contents, columns, footer, without=lambda table: pc.is_in(table["trial_id"].cast(pa.string()), ids))
+class Part(NamedTuple):
+    """A part that no commit record names yet: its trials, and the names of its published files of each other kind."""
+
+    trials: pa.Table
+    files: Mapping[str, list[str]]
+
+
+def replace_trials(
+    contents: Contents, columns: Columns, trial_ids: Collection[str], part: Part, footer: Mapping[str, str]
+) -> None:
+    """Write the parts again as one without some trials, and with a part that has them; see `compact`."""
+    rewrite(contents, columns, footer, without=lambda table: _among(table, trial_ids), part=part)
+
+
+def drop(
+    contents: Contents, columns: Columns, trial_ids: Collection[str], status: str, footer: Mapping[str, str]
+) -> None:
+    """Write the parts again as one without trials of a status; for the other parameters see `compact`.
+
+    On landscapes, where an id is that of many starts, these are the rows of trials that have it: there are no others.
+    """
+
+    def dropped(table: pa.Table) -> pa.Array:
+        chosen = _among(table, trial_ids)
+        if columns.coordinates is None:
+            return chosen
+        if "status" not in table.column_names:
+            return pa.array(np.zeros(len(table), bool))
+        states = table["status"].cast(pa.string()).combine_chunks()
+        return pc.and_(chosen, pc.equal(states, status).fill_null(False))
+
+    rewrite(contents, columns, footer, without=dropped)
 
 
 def rewrite(
@@ -66,25 +94,29 @@ def rewrite(
     names: Names = MappingProxyType({}),
     without: RowFilter | None = None,
     bad: BadGroups = MappingProxyType({}),
+    part: Part | None = None,
 ) -> None:
-    """Write the next generation without the rows that `without` selects, and without bad row groups.
+    """Write the next generation without the rows that `without` selects or bad row groups, and with a new part.
 
     From the moment that its trials file has its name, the new part counts and the old ones do not. A crash before that
     leaves files that no record names, a crash after it leaves old parts; the next sweep deletes either.
     """
-    part = part_name(contents.next_generation, 0)
+    name = part_name(contents.next_generation, 0)
     files = {}
     for kind in ATTACHED:
         paths: tuple[Path, ...] = getattr(contents, kind)
         wanted = PARAMETERS if kind == "parameters" else getattr(columns, kind)
         old = [path for path in paths if path in bad or not contents.files[path].schema.equals(wanted)]
-        files[kind] = _merge(paths, old, contents.folder / kind / part, wanted, footer, without, bad)
+        files[kind] = _merge(paths, old, contents.folder / kind / name, wanted, footer, without, bad)
+        files[kind] += part.files.get(kind, []) if part else []
     schema = commit_schema(columns.trials, footer, files)
-    with TableFile(contents.folder / "trials" / f"{part}.parquet", schema) as record:
+    with TableFile(contents.folder / "trials" / f"{name}.parquet", schema) as record:
         position = columns.trials.get_field_index("in_study")
         for table in _tables(contents.trials, columns.trials, without, bad):
             counts = table if in_study is None else table.set_column(position, "in_study", [_among(table, in_study)])
             record.write(_named(counts, names))
+        if part:
+            record.write(part.trials)
         record.publish(empty=True)
 
 

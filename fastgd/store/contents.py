@@ -5,9 +5,10 @@ parameters files that belong to it. Only the highest generation counts. Compacti
 the next generation: from the moment that its trials file has its name, no older part counts any more.
 """
 
+import itertools
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from errno import ENOENT
@@ -23,10 +24,11 @@ import pyarrow.dataset as pds
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_json, shortened
 from fastgd.common.properties import cached_property
+from fastgd.common.remote import mapped
 from fastgd.store.disk.checked_reading import (
-    FORMAT,
     Footer,
     damaged_file,
+    dataset_of,
     foreign_file,
     is_own,
     naming_damage,
@@ -36,7 +38,7 @@ from fastgd.store.disk.checked_reading import (
 from fastgd.store.disk.files import remove
 from fastgd.store.disk.seal import DamageError
 from fastgd.store.manifest import Manifest
-from fastgd.store.schema import PARAMETERS, UNFINISHED, Columns
+from fastgd.store.schema import FAILED, PARAMETERS, UNFINISHED, Columns
 
 ATTACHED = ("curves", "parameters", "trajectories")  # the kinds of files that a commit record names
 KINDS = ("trials", *ATTACHED)
@@ -141,9 +143,9 @@ class Contents:
         manifest = Manifest.read(folder) if (folder / "manifest.json").exists() else None
         folder_id = manifest.folder if manifest else ""
         trials = _newest_generation(folder / "trials")
-        files = {path: read_own_footer(path, folder_id) for path in trials}
+        files = _footers(trials, folder_id)
         attached = {kind: _named(folder, kind, files) for kind in ATTACHED}
-        files |= {path: read_own_footer(path, folder_id) for paths in attached.values() for path in paths}
+        files |= _footers(itertools.chain(*attached.values()), folder_id)
         contents = cls(folder, trials, **attached, files=files)
         contents._require_parts(manifest.parts if manifest else {})
         if len(trials) > 1 and not all(files[path].sealed for path in trials):
@@ -203,7 +205,7 @@ class Contents:
     def dataset(self, kind: str) -> pds.Dataset:
         """Return the files of a kind as one dataset with the union schema."""
         schema = PARAMETERS if kind == "parameters" else getattr(self.columns, kind)
-        return pds.dataset([str(path) for path in getattr(self, kind)], schema=schema, format=FORMAT)
+        return dataset_of(getattr(self, kind), schema)
 
     def table(self, kind: str, **options: Any) -> pa.Table:
         """Return the rows of a kind, with the options of `Dataset.to_table`.
@@ -277,15 +279,15 @@ class Contents:
     def reached(self) -> dict[str, float]:
         """The steps to which trials are stored; infinity for those that are finished."""
         rows = self.table("trials", columns=["trial_id", "status", "steps"]).to_pandas()
-        steps = rows["steps"].astype(float).where(rows["status"].isin(UNFINISHED), np.inf)
+        steps = rows["steps"].astype(float).where(rows["status"].isin((*UNFINISHED, FAILED)), np.inf)
         return dict(zip(rows["trial_id"].astype(str), steps, strict=True))
 
     @cached_property
     def done(self) -> dict[str, Any]:
         """The trials that are stored and finished; on landscapes, the starts of each configuration."""
         if self.columns.coordinates is None:
-            return dict.fromkeys(self.trial_ids() - self.unfinished)
-        table = self.table("trials", columns=["trial_id", "start"])
+            return dict.fromkeys(self.trial_ids() - self.unfinished - self.trial_ids(FAILED))
+        table = self.table("trials", columns=["trial_id", "start"], filter=pds.field("status") != FAILED)
         groups = table.to_pandas().groupby("trial_id", observed=True)["start"]
         return {str(name): np.sort(starts.to_numpy()) for name, starts in groups}
 
@@ -315,6 +317,11 @@ def _parts(folder: Path) -> list[Path]:
 
 def _taken(folder: Path) -> list[tuple[int, int]]:
     return [numbers for path in _parts(folder) if (numbers := numbers_of(path))]
+
+
+def _footers(paths: Iterable[Path], folder_id: str) -> dict[Path, Footer]:
+    paths = tuple(paths)
+    return dict(zip(paths, mapped(lambda path: read_own_footer(path, folder_id), paths), strict=True))
 
 
 def _newest_generation(folder: Path) -> tuple[Path, ...]:

@@ -5,23 +5,27 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Self
 
 from filelock import Timeout
 
 from fastgd.common.errors import InputError
-from fastgd.common.folders import lock_of
-from fastgd.store.compaction import Names, compact, drop
+from fastgd.common.folders import expanded, lock_of
+from fastgd.common.remote import RemotePath
+from fastgd.store.compaction import Names, Part, compact, drop, replace_trials
 from fastgd.store.contents import KINDS, Contents
-from fastgd.store.disk.files import fsync_folder, make_folders, write_text, writing
+from fastgd.store.disk.files import make_folders, write_text, writing
+from fastgd.store.disk.new_files import fsync_folder
+from fastgd.store.disk.object_lock import ObjectLock
 from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.optima import FOLDER as OPTIMA
-from fastgd.store.schema import Columns
+from fastgd.store.schema import FAILED, Columns
 from fastgd.store.surface_files import FOLDER as SURFACES
 from fastgd.store.surface_files import own_surfaces
 from fastgd.store.trial_surfaces import FOLDER as TRIAL_SURFACES
-from fastgd.store.writer import PartWriter, Place
+from fastgd.store.writer import Commit, PartWriter, Place
 
 DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside
 
@@ -43,12 +47,14 @@ class Folder:
         Rotated files of parts that go on, which are not swept.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, columns: Columns, held: ExitStack) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, columns: Columns, held: ExitStack, confirm: Callable[[], None]
+    ) -> None:
         self.path = path
         self.manifest = manifest
         self.columns = columns
         self.kept: set[Path] = set()
-        self._held = held
+        self._held, self._confirm = held, confirm
         self._manifest_is_written = False
         self._committed: set[str] = set()
         self._unfinished: set[str] = set()
@@ -92,13 +98,13 @@ class Folder:
         InputError
             The folder holds another study, other data or something else; it is in use; it cannot be written to.
         """
-        path = Path(path).absolute()
+        path = expanded(path).absolute()
         with ExitStack() as stack, writing(path):
             if fresh and (path / "manifest.json").exists():
                 _move_aside(path, stack)
             refuse_foreign(path)
             path.mkdir(parents=True, exist_ok=True)
-            lock(path, stack)
+            confirm = lock(path, stack)
             refuse_links(path)
             if (path / "manifest.json").exists():
                 previous = Manifest.read(path)
@@ -108,7 +114,7 @@ class Folder:
                 manifest = replace(manifest, folder=uuid.uuid4().hex)
             contents = Contents.read(path)
             contents.require_single()
-            folder = cls(path, manifest, contents.columns | columns, stack.pop_all())
+            folder = cls(path, manifest, contents.columns | columns, stack.pop_all(), confirm)
         try:
             folder.kept.update(keep(path))
             folder._prepare(previous, study_toml, contents)
@@ -151,6 +157,12 @@ class Folder:
         """Return the ids of those that may go on, which may be committed again."""
         return set(self._unfinished)
 
+    def note(self, text: str) -> None:
+        """Add a note to the manifest."""
+        if text not in self.manifest.notes:
+            self.manifest = replace(self.manifest, notes=(*self.manifest.notes, text))
+            self._write_manifest()
+
     def left_unfinished(self, trial_ids: Collection[str]) -> None:
         """Note trials that have been committed as they are, to go on later."""
         self._unfinished.update(trial_ids)
@@ -159,19 +171,19 @@ class Folder:
         """Return a writer for the next part; see `PartWriter`."""
         footer, number = self.manifest.footer(), self._next_number
         self._next_number += 1
-        place = Place(self.path, self.generation, number, self.columns, footer, self._committing)
+        place = Place(self.path, self.generation, number, self.columns, footer, self._committing, self._confirm)
         return PartWriter(place, in_thread=in_thread, parameters_only=parameters_only)
 
     @contextmanager
-    def _committing(self, trial_ids: Sequence[str]) -> Iterator[int]:
+    def _committing(self, trial_ids: Sequence[str]) -> Iterator[Commit]:
         """Note trials as committed when the block has committed them; see `Place`."""
         again = self._unfinished.intersection(trial_ids)
         if len(set(trial_ids)) != len(trial_ids) or not (self._committed - again).isdisjoint(trial_ids):
             raise ValueError("a trial can be committed only once")
+        self._confirm()
         self.begin()
-        if again:
-            self._drop(again)
-        yield self.generation
+        yield Commit(self.generation, partial(self._replace, again) if again else None)
+        self._unfinished -= again
         self._committed.update(trial_ids)
 
     def begin(self) -> None:
@@ -179,12 +191,19 @@ class Folder:
         if not self._manifest_is_written:
             self._write_manifest()
 
-    def _drop(self, trial_ids: set[str]) -> None:
-        """Drop the results of unfinished trials: others are about to be committed in their place."""
-        drop(Contents.read(self.path), self.columns, trial_ids, self.manifest.footer())
+    def _replace(self, trial_ids: set[str], part: Part) -> None:
+        """Commit a part in place of the results of unfinished trials: at every moment the old or the new ones count."""
+        replace_trials(Contents.read(self.path), self.columns, trial_ids, part, self.manifest.footer())
         self.generation = Contents.read(self.path).generation
-        self._unfinished -= trial_ids
-        self._committed -= trial_ids
+
+    def drop_failed(self, trial_ids: Collection[str]) -> None:
+        """Drop what is stored of those of the trials that failed, which is why: they are about to run again."""
+        contents = Contents.read(self.path)
+        if failed := contents.trial_ids(FAILED).intersection(trial_ids):
+            self.begin()
+            drop(contents, self.columns, failed, FAILED, self.manifest.footer())
+            self.generation = Contents.read(self.path).generation
+            self._committed -= failed
 
     def finish(
         self,
@@ -224,6 +243,7 @@ class Folder:
 
     def settle(self, in_study: Collection[str], names: Names | None = None) -> None:
         """Compact the parts and set `in_study`, as `finish` does, of a run that goes on."""
+        self._confirm()
         with writing(self.path):
             wanted = in_study if isinstance(in_study, Mapping) else set(in_study)
             contents = Contents.read(self.path)
@@ -241,20 +261,29 @@ def _study(manifest: Manifest) -> tuple[object, ...]:
     return manifest.study_hash, manifest.fingerprints, manifest.notes
 
 
-def lock(path: Path, stack: ExitStack) -> None:
-    """Lock a results folder until the stack is closed; InputError where another process holds it."""
+def lock(path: Path, stack: ExitStack) -> Callable[[], None]:
+    """Lock a results folder until the stack is closed; InputError where another process holds it.
+
+    What it returns raises InputError where the lock may have been lost since, as only one in an object store can be.
+    """
+    if isinstance(path, RemotePath):
+        held = ObjectLock(path / ".lock")
+        held.acquire()
+        stack.callback(held.release)
+        return held.confirm
     if (path / ".lock").is_symlink():
         raise InputError(f"{path / '.lock'} is a symbolic link, which fastgd does not write through: remove it")
     file_lock = lock_of(path / ".lock")
     try:
         file_lock.acquire(timeout=0)
     except Timeout:
-        held = Path(file_lock.lock_file)
-        left = "" if held.name == ".lock" else f"; if no process does, one was killed: delete {held.name} there"
+        name = Path(file_lock.lock_file).name
+        left = "" if name == ".lock" else f"; if no process does, one was killed: delete {name} there"
         raise InputError(
             f"another process writes to {path}: wait for it, or choose another folder with --out{left}"
         ) from None
     stack.callback(file_lock.release)
+    return lambda: None
 
 
 @contextmanager
@@ -270,8 +299,15 @@ def extending(path: Path) -> Iterator[None]:
 
 
 def _move_aside(path: Path, stack: ExitStack) -> None:
+    aside = path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    if isinstance(path, RemotePath):
+        with ExitStack() as brief:
+            lock(path, brief)
+            path.rename(aside)
+            (aside / ".lock").unlink(missing_ok=True)
+        return
     lock(path, stack)  # and keep the lock: nobody is to write to the folder under its old name
-    path.rename(path.with_name(f"{path.name}.{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}"))
+    path.rename(aside)
     fsync_folder(path.parent)
 
 

@@ -9,15 +9,16 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, UnreadableError
 from fastgd.common.parsing import fault_of, from_json, shortened
 from fastgd.store.disk.files import write_text
 
 # The version of the layout on disk and of how trial ids are made. Folders of earlier versions can be read, but never be
 # extended: their trials have other ids, and would not be found.
 SCHEMA, READABLE = 2, (1, 2)
-LATER = ("folder", "parts", "surfaces")  # fields that manifests of earlier versions lack
+LATER = ("folder", "parts", "surfaces", "shards", "trials")  # fields that manifests of earlier versions lack
 CHECKSUM = "checksum"
+WEIGHTED = "rows have weights"  # a note on arrays, which results do not hold
 _FILE = re.compile(r"[0-9-]{4,64}\.parquet")
 _OF_A_RUN = ("ended", "timings", "parts", "surfaces")  # not known yet when files are written
 
@@ -61,6 +62,10 @@ class Manifest:
         them, or some of a newer generation.
     surfaces : list of str
         The files of surfaces that were there when the last run ended.
+    shards : list of str
+        Which shards of the study, "3/16", were run in the folder or merged into it; none, where it was run as a whole.
+    trials : int
+        How many trials the whole study has; 0 where it is not known.
     """
 
     name: str
@@ -81,6 +86,8 @@ class Manifest:
     folder: str = ""
     parts: dict[str, int] = field(default_factory=dict)
     surfaces: list[str] = field(default_factory=list)
+    shards: list[str] = field(default_factory=list)
+    trials: int = 0
 
     @classmethod
     def read(cls, folder: Path) -> "Manifest":
@@ -102,6 +109,8 @@ class Manifest:
             raise InputError(f"{folder} holds no fastgd results: it has no manifest.json") from None
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from error
+        except UnreadableError:
+            raise
         except ValueError as error:
             raise _damaged(path, error) from error
         if isinstance(content, dict) and content.get(CHECKSUM, checksum_of(content)) != checksum_of(content):
@@ -166,9 +175,9 @@ class Manifest:
             )
         if self.name != previous.name:
             raise InputError(f"{folder} holds the study {previous.name!r}, not {self.name!r}; {way_out}")
-        if other := _other_data(self.fingerprints, previous.fingerprints):
+        if other := other_data(self.fingerprints, previous.fingerprints):
             raise InputError(f"{folder} holds results of other data for {other}; {way_out}")
-        changes = self._changes(previous)
+        changes = self.changes(previous)
         if changes and not allow_mixed:
             raise InputError(
                 f"{folder} was computed with {changes}: the same study may give other bits here; "
@@ -179,9 +188,17 @@ class Manifest:
         renamed = _data_under_new_names(self.fingerprints, previous.fingerprints)
         others = {problem: data for problem, data in previous.fingerprints.items() if data not in renamed}
         fingerprints = {**others, **self.fingerprints}
-        return replace(self, notes=notes, fingerprints=fingerprints, folder=previous.folder, parts=previous.parts)
+        before = previous.shards if self.study_hash == previous.study_hash else []
+        return replace(
+            self,
+            notes=notes,
+            fingerprints=fingerprints,
+            folder=previous.folder,
+            parts=previous.parts,
+            shards=list(dict.fromkeys(before + self.shards)),
+        )
 
-    def _changes(self, previous: "Manifest") -> str:
+    def changes(self, previous: "Manifest") -> str:
         """Return in words the differences on which the bits of results may depend, as "numba 0.68.1 (now 0.69.0)"."""
         pairs = {
             "fastgd": (previous.fastgd, self.fastgd),
@@ -241,7 +258,7 @@ def _data_under_new_names(new: Mapping[str, str], old: Mapping[str, str]) -> set
     return {data for problem, data in new.items() if old.get(problem) != data}
 
 
-def _other_data(new: Mapping[str, str], old: Mapping[str, str]) -> str | None:
+def other_data(new: Mapping[str, str], old: Mapping[str, str]) -> str | None:
     """Return in words which problem has other data than before; None if none has.
 
     A study may gain, lose and rename problems. If it has no data in common with before, it is another study.

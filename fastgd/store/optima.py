@@ -118,6 +118,16 @@ def holds_optimum(folder: Path, name: str, specification: str) -> bool:
     return is_own(path, folder_id) and read_own_footer(path, folder_id).entry(_SPECIFICATION) == specification
 
 
+def take_optima(folder: Path, source: Path) -> None:
+    """Write the minima of another results folder that a locked one lacks."""
+    files = optimum_files(source)
+    folder_id = Manifest.read(source).folder if files else ""
+    for path in files:
+        if not _path_of(folder, path.stem).exists():
+            specification = read_own_footer(path, folder_id).entry(_SPECIFICATION)
+            write_optimum(folder, path.stem, *read_optimum(path, folder_id), specification)
+
+
 def keep_optima(folder: Path, names: set[str]) -> None:
     """Delete the minima of objectives that the study no longer has; the folder must be locked."""
     files = [path for path in optimum_files(folder) if path.stem not in names]

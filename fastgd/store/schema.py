@@ -11,6 +11,7 @@ import pyarrow as pa
 from fastgd.common.errors import InputError
 
 UNFINISHED = ("timeout", "retired")  # statuses of trials that may go on
+FAILED = "failed"  # the status of trials without results, since their unit of work has failed: they run again
 _STRING, _INT, _FLOAT = pa.string(), pa.int64(), pa.float64()
 _NAME = pa.dictionary(pa.int32(), _STRING)
 

@@ -8,15 +8,17 @@ saved is none: the unit starts anew.
 
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.errors import UnreadableError
 from fastgd.store.contents import ATTACHED, rotated_path
 from fastgd.store.disk.checked_reading import refuse_damaged
 from fastgd.store.disk.files import make_folders, remove, replacing, writing
@@ -24,8 +26,20 @@ from fastgd.store.disk.files import make_folders, remove, replacing, writing
 Array = npt.NDArray[Any]
 FOLDER, FINISHED = "snapshots", "states"  # of what is on its way, and of trials that are finished
 _NAME = re.compile(r"(?P<hidden>\.?)[0-9a-f]{12}(-\d+)?\.npz")  # of a unit of work
+READ_BYTES = 1 << 20  # at once, of arrays that may be read one by one: of an object, each is a request
 _ABOUT = "about"  # the array that names versions and files of rows
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile)
+
+
+@contextmanager
+def passing_over_bad_ones() -> Iterator[None]:
+    """End the block where a snapshot is none that can be gone on from; one that cannot be reached may be good."""
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except UNREADABLE:
+        pass
 
 
 class Snapshot(NamedTuple):
@@ -82,14 +96,13 @@ class Snapshots:
 
     def load(self, name: str) -> Snapshot | None:
         """Return a unit's snapshot; None: there is none that can be gone on from."""
-        try:
+        with passing_over_bad_ones():
             with self.opened(name) as arrays:
                 rows = self._told(arrays)[1]
                 state = {key: arrays[key] for key in arrays if key != _ABOUT}  # whose checksums are verified
             refuse_damaged(map(rotated_path, rows))
-        except UNREADABLE:
-            return None
-        return Snapshot(state, rows)
+            return Snapshot(state, rows)
+        return None
 
     @contextmanager
     def opened(self, name: str) -> Iterator[Mapping[str, Array]]:
@@ -108,7 +121,7 @@ class Snapshots:
     @contextmanager
     def _arrays(self, name: str) -> Iterator[Mapping[str, Array]]:
         """Open a snapshot, whatever saved it; the file is closed also where it is no archive."""
-        with self._path(name).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with self._path(name).open("rb", buffering=READ_BYTES) as file, np.load(file, allow_pickle=False) as arrays:
             yield arrays
 
     def _told(self, arrays: Mapping[str, Array]) -> tuple[Any, list[Path]]:
@@ -118,6 +131,16 @@ class Snapshots:
         if any(row.parent.as_posix() not in ATTACHED for row in rows):
             raise ValueError("files of rows elsewhere")
         return told["about"], [self._folder / row for row in rows]
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy those that another results folder lacks there, durably, whatever saved them."""
+        for source in self._files(hidden=False):
+            target = folder / self._kind / source.name
+            if not target.exists():
+                with writing(target):
+                    make_folders(target.parent)
+                with replacing(target) as file, source.open("rb") as content:
+                    shutil.copyfileobj(content, file)
 
     def drop(self, names: Iterable[str]) -> None:
         """Delete the snapshots of units."""
@@ -137,7 +160,7 @@ class Snapshots:
         """Return the files of rows that snapshots go on from, whatever saved them: they are not to be swept."""
         found: list[Path] = []
         for name in self.names():
-            with suppress(*UNREADABLE), self._arrays(name) as arrays:
+            with passing_over_bad_ones(), self._arrays(name) as arrays:
                 found += self._told(arrays)[1]
         return found
 

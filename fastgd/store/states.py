@@ -6,13 +6,12 @@ the name of that trial.
 """
 
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from fastgd.store.snapshots import UNREADABLE, Snapshots
+from fastgd.store.snapshots import Snapshots, passing_over_bad_ones
 
 COURSES, TRIALS, BUDGET = "state.courses", "state.trials", "state.budget"  # arrays of a file
 
@@ -49,7 +48,7 @@ def infos_of(states: Snapshots) -> list[StateInfo]:
 
 def _infos(states: Snapshots) -> Iterator[StateInfo]:
     for name in states.names():
-        with suppress(*UNREADABLE), states.opened(name) as arrays:
+        with passing_over_bad_ones(), states.opened(name) as arrays:
             yield StateInfo(name, tuple(arrays[COURSES].tolist()), tuple(arrays[TRIALS].tolist()), int(arrays[BUDGET]))
 
 

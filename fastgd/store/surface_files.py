@@ -109,6 +109,15 @@ def holds_surface(folder: Path, number: int, specification: str) -> bool:
     return is_own(path, folder_id) and read_own_footer(path, folder_id).entry(_SPECIFICATION) == specification
 
 
+def take_surfaces(folder: Path, source: Path) -> None:
+    """Write the surfaces of another results folder of the same study that a locked one lacks."""
+    folder_id = _folder_id(source)
+    for path in surface_files(source):
+        if not _path(folder, int(path.stem)).exists():
+            specification = read_own_footer(path, folder_id).entry(_SPECIFICATION)
+            write_surface(folder, int(path.stem), read_surface(path, folder_id), specification)
+
+
 def keep_surfaces(folder: Path, count: int) -> None:
     """Delete the surfaces of problems from number `count` on, which the study no longer has."""
     remove([path for path in surface_files(folder) if int(path.stem) >= count and is_own(path, _folder_id(folder))])

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.remote import modified
 from fastgd.store.disk.checked_reading import (
     is_foreign,
     is_own,
@@ -152,6 +153,15 @@ def write_trial_surface(folder: Path, name: str, surface: TrialSurface, specific
         file.publish()
 
 
+def take_trial_surfaces(folder: Path, source: Path) -> None:
+    """Write the surfaces of another results folder that a locked one lacks."""
+    folder_id = Manifest.read(source).folder
+    for path in trial_surface_files(source):
+        if not path_of(folder, path.stem).exists():
+            specification = read_own_footer(path, folder_id).entry(_SPECIFICATION)
+            write_trial_surface(folder, path.stem, read_trial_surface(path, folder_id), specification)
+
+
 def _table(**columns: Any) -> pa.Table:
     """Return rows of a file, in which a column that is not given is null."""
     rows = len(columns["x"])
@@ -177,7 +187,7 @@ def read_trial_surfaces(folder: Path) -> list[TrialSurface]:
         A file is damaged, or fastgd did not write it.
     """
     folder_id = Manifest.read(folder).folder
-    files = sorted(trial_surface_files(folder), key=lambda path: (path.stat().st_mtime_ns, path.name))
+    files = sorted(trial_surface_files(folder), key=lambda path: (modified(path), path.name))
     return [read_trial_surface(path, folder_id) for path in files]
 
 

@@ -1,11 +1,11 @@
 """The writer of a part of the results: its rows stream to disk while it is computed, and its trials commit them."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -14,17 +14,35 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from fastgd.common.system import go_last
+from fastgd.store.compaction import Part
 from fastgd.store.contents import ATTACHED, KINDS, commit_schema, part_name, rotated_path
 from fastgd.store.disk.checked_reading import row_groups as groups
-from fastgd.store.disk.files import TableFile, fsync_folder, make_folders, remove, temporary
+from fastgd.store.disk.files import TableFile, make_folders, remove
+from fastgd.store.disk.new_files import temporary
 from fastgd.store.disk.rows import Names, RowBuffer, table_of
 from fastgd.store.schema import PARAMETERS, Columns, conform, trials_table
 
-__all__ = ["MOST_WAITING_TABLES", "Names", "PartWriter", "Place"]
+__all__ = ["MOST_WAITING_TABLES", "Commit", "Names", "PartWriter", "Place"]
 
 MOST_WAITING_TABLES = 2  # that a thread has still to write, where one writes: what bounds the memory
+Trials: TypeAlias = pd.DataFrame | pa.Table
 LARGE_BLOCK_ROWS = 16_384  # a block of at least so many rows becomes a table of its own; smaller ones gather
 _MOST_VALUES_AT_ONCE = 1 << 21  # that become a table of parameters at a time: 16 MB of float64
+
+
+class Commit(NamedTuple):
+    """How a part is committed.
+
+    Attributes
+    ----------
+    generation : int
+        That the part has.
+    replace : callable or None
+        Where unfinished results of the same trials are stored: `replace(part)` commits it in their place, at once.
+    """
+
+    generation: int
+    replace: Callable[[Part], None] | None
 
 
 class Place(NamedTuple):
@@ -40,8 +58,10 @@ class Place(NamedTuple):
     footer : mapping of str to str
         The metadata of each file's footer.
     committing : callable
-        `committing(trial_ids)` is a context manager: the block that it encloses commits trials. It gives the generation
-        that the part has then, and raises ValueError where a trial is committed already.
+        `committing(trial_ids)` is a context manager: the block that it encloses commits trials, in the way that it
+        gives. It raises ValueError where a trial is committed already.
+    confirm : callable
+        Raises InputError where the lock of the folder may have been lost.
     """
 
     folder: Path
@@ -49,7 +69,8 @@ class Place(NamedTuple):
     number: int
     columns: Columns
     footer: Mapping[str, str]
-    committing: Callable[[Sequence[str]], AbstractContextManager[int]]
+    committing: Callable[[Sequence[str]], AbstractContextManager[Commit]]
+    confirm: Callable[[], None]
 
     def path(self, kind: str, suffix: str) -> Path:
         """Return the path of a file of the part."""
@@ -132,13 +153,14 @@ class PartWriter:
         W : ndarray of shape (G, d), float64
             A row of parameters for each.
         """
-        step = max(1, _MOST_VALUES_AT_ONCE // max(1, W.shape[1]))
-        for start in range(0, len(trial_ids), step):
-            rows = np.array(W[start : start + step], dtype=np.float64)
-            offsets = np.arange(0, rows.size + 1, W.shape[1], dtype=np.int32)
-            lists = pa.ListArray.from_arrays(offsets, rows.ravel())
-            ids = pa.array(list(trial_ids[start : start + step]), type=pa.string())
-            self._write("parameters", pa.table([ids, lists], schema=PARAMETERS))
+        for table in tables_of_parameters(trial_ids, W):
+            self._write("parameters", table)
+
+    def take(self, kind: str, table: pa.Table) -> None:
+        """Add rows of a kind that are a table already, which has the study's schema."""
+        if kind == "parameters" or not self.parameters_only:
+            self._empty_buffer(kind)
+            self._write(kind, table)
 
     def carry(
         self,
@@ -146,8 +168,9 @@ class PartWriter:
         trial_ids: Collection[str] | None = None,
         last_step: int | None = None,
         names: Mapping[str, str] | None = None,
+        where: Callable[[pa.Table], pa.Array] | None = None,
     ) -> None:
-        """Add rows that files of the results folder hold: rotated ones, or committed ones.
+        """Add rows that files of a results folder hold: rotated ones, or committed ones.
 
         Parameters
         ----------
@@ -159,6 +182,8 @@ class PartWriter:
             Of rows that have a step, only those up to this one.
         names : mapping of str to str, optional
             Other names of these trials, which their rows take.
+        where : callable, optional
+            Which rows of a table, as a mask of them.
         """
         for path in paths:
             kind = path.parent.name
@@ -174,6 +199,8 @@ class PartWriter:
                     table = table.filter(pc.less_equal(table["step"], last_step))
                 if names is not None:
                     table = renamed(table, names)
+                if where is not None:
+                    table = table.filter(where(table))
                 self._write(kind, table)
 
     def _empty_buffer(self, kind: str) -> None:
@@ -247,11 +274,12 @@ class PartWriter:
         list of Path
             All files that are complete by now: all rows so far stand in them.
         """
+        self._place.confirm()
         self._flush()
         self._rotate_trials()
         for kind in ATTACHED:
             if file := self._files.pop(kind, None):
-                file.complete()
+                file.keep()
                 self._rotated[kind].append(file)
         attached = [temporary(file.target) for file in itertools.chain(*self._rotated.values())]
         return attached + self._rotated_trials
@@ -259,22 +287,19 @@ class PartWriter:
     def _rotate_trials(self) -> None:
         """Complete the trials' file, and give it a hidden name that is not that of the commit record's file."""
         if file := self._files.pop("trials", None):
-            file.complete()
             hidden = temporary(self._place.path("trials", f"-{len(self._rotated_trials):02d}"))
-            temporary(file.target).rename(hidden)
-            fsync_folder(hidden.parent)
-            self._rotated_trials.append(hidden)
+            self._rotated_trials.append(file.keep(hidden))
 
-    def commit(self, trials: pd.DataFrame | Sequence[pd.DataFrame] = (), *, name: str = "") -> None:
+    def commit(self, trials: Trials | Sequence[Trials] = (), *, name: str = "") -> None:
         """Make the part count: curves, parameters and trajectories, then the trials get their names.
 
         They take the place of what is stored of the same trials, where those were not finished.
 
         Parameters
         ----------
-        trials : pandas.DataFrame, or a sequence of them
-            A row for each trial, with the columns of the schema; `in_study` may be absent. By default the rows are
-            those that were appended. Where only parameters are written, the rows are not stored.
+        trials : pandas.DataFrame or pyarrow.Table, or a sequence of them
+            A row for each trial, with the columns of the schema; `in_study` may be absent of a frame. By default the
+            rows are those that were appended. Where only parameters are written, the rows are not stored.
         name : str
             Where trials were appended: what names them together.
 
@@ -283,23 +308,29 @@ class PartWriter:
         ValueError
             A trial is committed already.
         """
-        frames = [trials] if isinstance(trials, pd.DataFrame) else list(trials)
-        ids, table = [name] if name else [], None
-        if frames and not self.parameters_only:
-            tables = [
-                trials_table(own.assign(in_study=own.get("in_study", True)), self._place.columns) for own in frames
-            ]
-            table = pa.concat_tables(tables)
+        ids, table = [name] if name else [], None if self.parameters_only else self._trials(trials)
+        if table is not None:
             ids = table["trial_id"].to_pylist()
         self._flush()
-        with self._place.committing(ids) as generation:
-            for file in itertools.chain(*map(self._attached, ATTACHED)):
-                file.publish()
-            self._place = self._place._replace(generation=generation)
+        with self._place.committing(ids) as how:
+            files = {kind: [name for file in self._attached(kind) for name in file.publish()] for kind in ATTACHED}
+            self._place = self._place._replace(generation=how.generation)
+            if how.replace and table is not None:
+                how.replace(Part(table, files))
+                return
             if table is not None:
                 self._write("trials", table)
                 self._flush()
             self._publish_record()
+
+    def _trials(self, trials: Trials | Sequence[Trials]) -> pa.Table | None:
+        """Return the rows of trials that are given to be committed; None: there are none."""
+        given = [trials] if isinstance(trials, pd.DataFrame | pa.Table) else list(trials)
+        tables = [own if isinstance(own, pa.Table) else self._table_of(own) for own in given]
+        return pa.concat_tables(tables) if tables else None
+
+    def _table_of(self, trials: pd.DataFrame) -> pa.Table:
+        return trials_table(trials.assign(in_study=trials.get("in_study", True)), self._place.columns)
 
     def _publish_record(self) -> None:
         """Publish the commit record: the file that trials streamed to, where it names all files, or else a copy."""
@@ -316,6 +347,17 @@ class PartWriter:
                     record.write(group)
             record.publish(empty=True)
         remove(self._rotated_trials)
+
+
+def tables_of_parameters(trial_ids: Sequence[str], W: NDArray[np.float64]) -> Iterator[pa.Table]:
+    """Yield the rows of the parameters W (G, d) of trials, which are copied."""
+    step = max(1, _MOST_VALUES_AT_ONCE // max(1, W.shape[1]))
+    for start in range(0, len(trial_ids), step):
+        rows = np.array(W[start : start + step], dtype=np.float64)
+        offsets = np.arange(0, rows.size + 1, W.shape[1], dtype=np.int32)
+        lists = pa.ListArray.from_arrays(offsets, rows.ravel())
+        ids = pa.array(list(trial_ids[start : start + step]), type=pa.string())
+        yield pa.table([ids, lists], schema=PARAMETERS)
 
 
 def renamed(table: pa.Table, names: Mapping[str, str]) -> pa.Table:

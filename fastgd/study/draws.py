@@ -8,6 +8,7 @@ same.
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from functools import partial
 from math import exp, floor, log, prod
 from typing import Annotated, Any, TypeVar
@@ -31,7 +32,7 @@ T = TypeVar("T")
 APART = ("schedule", "then", "also", "line_search")
 FORM = "must be { loguniform = [lo, hi] }, { uniform = [lo, hi] } or { choice = [ ... ] }, with num = k or without"
 AXIS = "a random axis, such as lr = { loguniform = [1e-4, 1.0] }"
-DRAWS = "[search] draws = 200, for example, draws all random axes together; num = 50 draws this key alone"
+COUNTS = "[search] draws = 200, for example, draws all random axes together; num = 50 draws this key alone"
 Read = Callable[[Any], Any]  # what checks a list of values against the type of its key
 
 
@@ -71,6 +72,8 @@ class Law(dict[str, Any]):
         return list(dict.fromkeys(values)) if "num" in self else Drawn(values, self)
 
     def _kind(self) -> str:
+        if wrong := [key for key in ("draw", "draws") if key in self]:
+            raise failure(f"is not a known key; {COUNTS}", wrong[0])
         known_keys(self, [*LAWS, "num"])
         kinds = [kind for kind in LAWS if kind in self]
         if len(kinds) != 1:
@@ -85,7 +88,7 @@ class Law(dict[str, Any]):
         if any(part in APART for part in self.name.split(".")):
             raise failure("cannot be drawn together with others; num = 5, for example, draws this key alone")
         if self.draws is None:
-            raise failure(f"has no number of draws: {DRAWS}", found=dict(self))
+            raise failure(f"has no number of draws: {COUNTS}", found=dict(self))
         return self.draws
 
     def _valid(self, kind: str, read: Read) -> list[Any]:
@@ -122,7 +125,8 @@ def with_laws(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return a study's fields with a `Law` in the place of each distribution that a hyper-parameter may have."""
     search = fields.get("search")
     table: Mapping[str, Any] = search if isinstance(search, Mapping) else {}
-    given = [table.get("seed", 0), table.get("draws")]
+    mistyped = get_close_matches("draws", map(str, table), n=1)  # one error says so, and not one for each axis
+    given = [table.get("seed", 0), table.get("draws", 1 if mistyped else None)]
     seed, draws = (value if is_whole(value, 0) and value <= 2**53 else None for value in given)
 
     def found(value: Any, name: str) -> Any:

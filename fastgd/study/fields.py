@@ -175,7 +175,10 @@ def _target(value: Any) -> str | tuple[str, ...]:
 
 def _file(value: Any, info: ValidationInfo) -> Any:
     """Make a path absolute; the context is the folder of the study file, or None if the study was made in Python."""
-    return str(Path(info.context or Path.cwd(), expanded(value))) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    path = expanded(value)
+    return str(path if path.is_absolute() else (info.context or Path.cwd()) / path)
 
 
 def _dataset(name: str) -> str:
@@ -218,7 +221,6 @@ Count = Annotated[int, Field(ge=1, le=LARGEST)]
 Seed = Annotated[int, Field(ge=0, le=LARGEST)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
 Several = Annotated[list[T], WrapValidator(values_of), PlainSerializer(as_written), Written("{}, or several")]
 SeveralWhole = Annotated[
     list[T],

@@ -30,7 +30,6 @@ from fastgd.study.fields import (
     File,
     FolderName,
     Format,
-    Fraction,
     HeldOut,
     Init,
     Label,
@@ -72,7 +71,9 @@ class Problem(Block):
     loss: LossName = described("What is summed over the rows, a function of a row's margin and target.")
     dataset: Dataset | None = described("Rows by name.", None, goes_with="none of `path`, `synthetic`")
     path: File | None = described(
-        "Rows from a file: [its formats](data.md#files).", None, goes_with="none of `dataset`, `synthetic`"
+        "Rows from a file, or the URL of one: [its formats](data.md#files).",
+        None,
+        goes_with="none of `dataset`, `synthetic`",
     )
     synthetic: Synthetic | None = described("Rows that are drawn.", None, goes_with="none of `dataset`, `path`")
     target: Target | None = described(
@@ -93,6 +94,12 @@ class Problem(Block):
         None,
         goes_with="`path` of svmlight, or of a Parquet file of lists",
         otherwise="the largest index",
+    )
+    source: Literal["auto", "memory", "map", "stream"] = described(
+        "Where rows are while the study runs: in memory, or [in files](data.md#rows-that-stay-in-files) that are "
+        'mapped, or streamed, so that memory need not hold them; `"auto"`: in memory, if they fit into half of it.',
+        "auto",
+        goes_with="`path`; `map` and `stream` also with arrays, of which no copies are made then",
     )
     positive: Label | None = described(
         "This label becomes 1, every other one 0.", None, otherwise="the targets as they stand"
@@ -169,6 +176,10 @@ class Problem(Block):
         given = [key for key in ("dataset", "path", "synthetic") if getattr(self, key) is not None]
         if len(given) > 1:
             raise failure(f"has {' and '.join(given)}; give one of them")
+        if self.source in ("map", "stream") and given and self.path is None:
+            raise failure(
+                f"is for rows in files; those of '{given[0]}' are made in memory", "source", found=self.source
+            )
         if self.dataset is not None and self.target not in (None, own := DATASETS[self.dataset].target):
             raise failure(f": the dataset {self.dataset!r} has the target {own!r}", "target", found=self.target)
         if self.split_seed != [0] and not (isinstance(self.validation, float) and self.validation):
@@ -254,11 +265,21 @@ class Stop(Block):
         "loss",
         goes_with="`patience`; `validation_loss` with `validation`",
     )
-    tolerance: Fraction = described("The relative improvement that counts.", 1e-4, goes_with="`patience`")
+    tolerance: NonNegative = described(
+        "The improvement that counts: a share of what is watched, below 1, or a difference where `relative` is false.",
+        1e-4,
+        goes_with="`patience`",
+    )
+    relative: bool = described(
+        "Whether `tolerance` is a share of the value that last counted; else an epoch has to be so far below the least "
+        "value before it, as in scikit-learn.",
+        True,
+        goes_with="`patience`",
+    )
 
     @model_serializer(mode="wrap")
     def _brief(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without(handler(self), watch="loss", tolerance=1e-4)
+        return without(handler(self), watch="loss", tolerance=1e-4, relative=True)
 
 
 class Reference(Block):
@@ -347,8 +368,10 @@ class StudyFields(Block):
         'The rows whose mean gradient makes a step; `"full"`: all training rows.', ["full"], goes_with="data"
     )
     dtype: Literal["float64", "float32"] = described("The type of parameters and rows.", "float64")
-    order: Literal["shuffle", "sequential"] = described(
-        "Whether each epoch visits the rows in an order of its own, or as they stand.", "shuffle", goes_with="data"
+    order: Literal["shuffle", "blocks", "sequential"] = described(
+        "Whether each epoch visits the rows in an order of its own, of all or by blocks, or as they stand.",
+        "shuffle",
+        goes_with="data",
     )
     init: Init = described(
         "Where all trials start: at zeros, at a point drawn with this deviation for each seed, or at this point.",

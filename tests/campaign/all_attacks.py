@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from campaign import malformed_files, malformed_studies, manifests, memory_limits, signals
+from campaign import malformed_files, malformed_studies, manifests, memory_limits, signals, stores
 from campaign.attack import Attack, Found
 from campaign.crashes import FULL_DISK, KILLS, TWO_PROCESSES
 from campaign.extremes import ATTACK as EXTREMES
@@ -15,7 +15,7 @@ from campaign.parts import ATTACK as PARTS
 from campaign.processes import COLD_STARTS, DAMAGED_KERNELS, FORKS
 
 ATTACKS: tuple[Attack, ...] = (
-    *(KILLS, TWO_PROCESSES, FULL_DISK, FLIPPED_BITS, PARTS, manifests.ATTACK),
+    *(KILLS, TWO_PROCESSES, FULL_DISK, stores.ATTACK, FLIPPED_BITS, PARTS, manifests.ATTACK),
     *(signals.ATTACK, FORKS, COLD_STARTS, DAMAGED_KERNELS, memory_limits.ATTACK),
     *(malformed_studies.ATTACK, malformed_files.ATTACK, EXTREMES),
 )

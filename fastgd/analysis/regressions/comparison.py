@@ -124,7 +124,7 @@ def compare(base: str | Path | StoredStudy, new: str | Path | StoredStudy, toler
       trial's first one within the same share of it, so that rounding makes nobody late. Steps are those of checkpoints.
 
     It is *better* where the same holds the other way round and it is not worse, and the *same* otherwise; *unknown*
-    where one of them ran out of time.
+    where one of them ran out of time, or where one lost a race and the other did not.
 
     Parameters
     ----------
@@ -294,7 +294,9 @@ def _differences(pairs: pd.DataFrame, floor: Floats) -> dict[str, Floats]:
 def _verdicts(pairs: pd.DataFrame, tolerance: float) -> dict[str, NDArray[Any]]:
     status, before = pairs["status"], pairs["base_status"]
     lost, was_lost = status.isin(LOST).to_numpy(), before.isin(LOST).to_numpy()
-    unknown = (status.isin(UNFINISHED) | before.isin(UNFINISHED)).to_numpy() & ~(lost & ~was_lost)
+    lost_a_race = ((status == "retired") & (before == "retired")).to_numpy()  # both ended where the race ended them
+    unfinished = (status.isin(UNFINISHED) | before.isin(UNFINISHED)).to_numpy() & ~lost_a_race
+    unknown = unfinished & ~(lost & ~was_lost)
     judged = ~unknown & ~lost & ~was_lost
     final, best = pairs["final_difference"].to_numpy(), pairs["best_difference"].to_numpy()
     late, early = pairs["late"].to_numpy(), pairs["early"].to_numpy()

@@ -124,7 +124,7 @@ def remarks(results: Results, ranking: "pd.DataFrame") -> list[str]:
 def _ties(results: Results, ranking: "pd.DataFrame") -> list[str]:
     """Return sentences on how many optimizers the data do not tell from the best one of their problem."""
     winners = best_of_each(ranking, "method")
-    over, found = results.repeats, []
+    over, found = results.spread_over, []
     if (winners.groupby("problem", observed=True)["rank"].size() == 1).all():  # one optimizer: its configurations
         winners = ranking
     several, what = ranking["problem"].nunique() > 1, "optimizers" if winners is not ranking else "configurations"
@@ -173,7 +173,7 @@ def ranking_cells(results: Results, ranking: "pd.DataFrame", rows: "pd.DataFrame
     """Return the same as the texts of its cells."""
     value, over = value_of(ranking), results.repeats
     counts = [name for name in REPEATS if name == over or (name in ranking and (ranking[name] > 1).any())]
-    at, spread = ["start"] if over == "starts" else [], f"range over {over}"  # of the median trial
+    at, spread = ["start"] if over == "starts" else [], f"range over {results.spread_over}"  # of the median trial
     about = columns_to_show(results, ranking)
     own = spread_of(ranking)  # of folds, whose means are compared
     columns = ["rank", *about, "target_epochs", value, own, spread, "tied", *at, *counts, *UNFINISHED, "diverged"]

@@ -38,7 +38,7 @@ def fit(study: Study, folder: Path | None, output: Path | None, options: Options
 
     if study.landscapes:
         raise InputError("trials on landscapes train no model; a study over data does")
-    path = runner.folder_of(study, folder, None)
+    path = runner.folder_of(study, folder)
     file = model_path(output or path / FILE)
     try:
         with Reporter() as reporter:

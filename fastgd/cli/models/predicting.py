@@ -10,6 +10,7 @@ import numpy as np
 from fastgd.analysis import TrainedModel, load_model
 from fastgd.cli.choices import chosen
 from fastgd.common.errors import InputError
+from fastgd.common.folders import expanded
 from fastgd.common.numbers import count
 from fastgd.common.parsing import from_toml
 from fastgd.datasets import FORMATS, Csv
@@ -44,7 +45,7 @@ def predict(model: Path, data: Path, output: Path | None, keys: RowKeys, *, prob
     if others:
         more = ", ..." if len(others) > MOST_NAMED else ""
         named = ", ".join(map(repr, others[:MOST_NAMED])) + more
-        errors().print(f"note: {data}: {count(len(others), 'column')} left out: {named}", soft_wrap=True)
+        errors().print(f"note: {expanded(data)}: {count(len(others), 'column')} left out: {named}", soft_wrap=True)
     _write(table_of(known, rows, probabilities=probabilities), output)
 
 

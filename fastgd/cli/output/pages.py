@@ -5,12 +5,14 @@ from pathlib import Path
 
 from fastgd import reports
 from fastgd.cli.output.consoles import show
+from fastgd.common.folders import expanded
 
 PAGE = "report.html"
 
 
 def report(folders: Sequence[Path], output: Path | None) -> None:
     """Write the report of these folders, and print where it is."""
+    folders = [expanded(folder) for folder in folders]
     chosen = output or (folders[0] / PAGE if len(folders) == 1 else Path(PAGE))
     show(f"report: {reports.report(folders, chosen)}")
 

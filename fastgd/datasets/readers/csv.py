@@ -5,7 +5,8 @@ import csv
 import io
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
 from math import isfinite
@@ -27,7 +28,7 @@ from fastgd.datasets.readers.reading import (
     pop_targets,
     pop_weights,
 )
-from fastgd.datasets.record import Dataset, Place, row_number
+from fastgd.datasets.record import Dataset, Place, row_number, shifted
 
 UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas reads, and later writes, a column without a name
 MISSING = ("na", "n/a", "nan", "null", "none", "inf", "infinity")  # in a first line that holds data
@@ -47,6 +48,81 @@ def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[A
     """Return a text table as pandas has it, and how messages call its rows."""
     import pandas as pd
 
+    columns, arguments = _arguments(file, keys, has_target)
+    with opened(file, keys.csv.compression) as stream, _strict(file, keys.csv):
+        frame: Any = pd.read_csv(stream, **arguments)
+    if frame.empty:
+        raise InputError(f"{file}: a header, but no rows")
+    frame.columns = columns  # pandas renames a second x to x.1, also where usecols leaves the first one out
+    return frame, place_of(file, keys.csv)
+
+
+def pieces(file: Path, keys: Reading, values: int, texts: Collection[str] = ()) -> Iterator[Any]:
+    """Yield a text table as tables of some of its rows, of about so many values; columns of `texts` are not parsed."""
+    import pandas as pd
+
+    columns, arguments = _arguments(file, keys, has_target=True)
+    rows = max(1, values // max(1, len(columns)))
+    with opened(file, keys.csv.compression, whole=False) as stream:
+        with _strict(file, keys.csv):
+            parser = pd.read_csv(stream, chunksize=rows, dtype=dict.fromkeys(texts, str), **arguments)
+        found = False
+        while True:
+            with _strict(file, keys.csv):
+                frame: Any = next(parser, None)
+            if frame is None:
+                break
+            if frame.empty:
+                continue
+            frame.columns, found = columns, True
+            yield frame
+    if not found:
+        raise InputError(f"{file}: a header, but no rows")
+
+
+def kinds_of(frame: Any) -> dict[str, str]:
+    """Return what pandas made of each column of some rows: "numbers", "truths", "texts", or "nothing"."""
+    from pandas.api.types import infer_dtype
+
+    def kind(column: Any) -> str:
+        if column.isna().all():
+            return "nothing"
+        if column.dtype.kind in "iuf":
+            return "numbers"
+        return "truths" if infer_dtype(column, skipna=True) == "boolean" else "texts"
+
+    return {str(name): kind(frame[name]) for name in frame.columns}
+
+
+def refuse_column(file: Path, keys: Reading, column: str, values: int) -> None:
+    """Raise InputError about the first value of a column that is no number, which all of it then is a column of."""
+    place, start = place_of(file, keys.csv), 0
+    for frame in pieces(file, keys, values, [column]):
+        if not all(frames.reads(value) for value in frame[column]):
+            frames.numbers(frame[[column]], str(file), shifted(place, start))
+        start += len(frame)
+
+
+def place_of(file: Path, options: Csv) -> Place:
+    """Return how messages call the row at an index: by its line."""
+    return lambda row: _line(file, options, row)
+
+
+@contextmanager
+def _strict(file: Path, options: Csv) -> Iterator[None]:
+    """Turn the warning of pandas that a row has too many fields into an error."""
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            yield
+        except pd.errors.ParserWarning as error:
+            raise _too_many(file, options) from error
+
+
+def _arguments(file: Path, keys: Reading, has_target: bool) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of the columns that are read, and what `pandas.read_csv` takes besides the file."""
     options = keys.csv
     columns, width = _check_start(file, keys, has_target)
     arguments = {key: value for key, value in options.given().items() if key != "compression"}
@@ -56,20 +132,8 @@ def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[A
         ]  # by default pandas names columns by numbers, and keys of a study are texts
     if isinstance(options.na_values, dict):
         arguments["na_values"] = {str(name): marks for name, marks in options.na_values.items()}
-    with opened(file, options.compression) as stream, warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            # index_col=False: surplus fields are an error, not an index
-            frame: Any = pd.read_csv(
-                stream, index_col=False, **{**arguments, "header": options.header_row}, **options.engine
-            )
-        except pd.errors.ParserWarning as error:
-            raise _too_many(file, options) from error
-    if frame.empty:
-        raise InputError(f"{file}: a header, but no rows")
-    frame.columns = columns  # pandas renames a second x to x.1, also where usecols leaves the first one out
-
-    return frame, lambda row: _line(file, options, row)
+    # index_col=False: surplus fields are an error, not an index
+    return columns, {**arguments, "index_col": False, "header": options.header_row, **options.engine}
 
 
 def first_fields(file: Path) -> list[str]:
@@ -84,7 +148,7 @@ def _check_start(file: Path, keys: Reading, has_target: bool) -> tuple[list[str]
     Return the names of the columns that are read, and how many the file has.
     """
     options = keys.csv
-    with opened(file, options.compression) as stream, _text(stream, options) as text:
+    with opened(file, options.compression, whole=keys.whole) as stream, _text(stream, options) as text:
         records = _records(text, options)
         head = [] if options.header_row is None else [fields for _, fields in islice(records, options.header_row + 1)]
         line, first = next(records, (0, []))
@@ -252,7 +316,7 @@ def _line(file: Path, options: Csv, row: int) -> str:
     """Return the line of the file that a row of the table is from; the row's number where that cannot be found."""
     first = 0 if options.header_row is None else options.header_row + 1
     try:
-        with opened(file, options.compression) as stream, _text(stream, options) as text:
+        with opened(file, options.compression, whole=False) as stream, _text(stream, options) as text:
             found = next(islice(_records(text, options), first + row, None), None)
     except (OSError, ValueError, csv.Error):
         found = None

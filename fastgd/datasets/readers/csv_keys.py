@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from fastgd.datasets.keys import checked
+from fastgd.common.keys import checked
 
 WHITESPACE = r"\s+"
 Check = Callable[[Any], bool]

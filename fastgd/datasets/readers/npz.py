@@ -1,39 +1,49 @@
 """NumPy's archives of two arrays, X and y, and of further ones with the rows' weights and groups if there are some."""
 
+import zipfile
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.remote import is_remote
 from fastgd.datasets.arrays import from_arrays
 from fastgd.datasets.readers.reading import Reading, check_array
 from fastgd.datasets.record import Dataset
 
+LOCAL_HEADER_BYTES = 30  # of a member of an archive, before its name
+
 
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of an .npz file."""
-    arrays = _arrays(file, "X", "y", *keys.beside_targets)
+    found = arrays(file, "X", "y", *keys.beside_targets)
+    return dataset_of(file, found["X"], found, keys)
+
+
+def dataset_of(file: Path, X: NDArray[Any], beside: Mapping[str, NDArray[Any]], keys: Reading) -> Dataset:
+    """Return the dataset of the arrays of a file: its rows, and those `beside` them."""
     targets = keys.target if isinstance(keys.target, tuple) else ()
-    weights = arrays[keys.weights] if keys.weights else None
+    weights = beside[keys.weights] if keys.weights else None
     called = f"array {keys.weights!r}"
-    found = from_arrays(arrays["X"], arrays["y"], str(file), targets, weights, called=called)
-    return found if keys.group is None else replace(found, groups=_groups(arrays[keys.group], found, keys.group))
+    found = from_arrays(X, beside["y"], str(file), targets, weights, called=called)
+    return found if keys.group is None else replace(found, groups=_groups(beside[keys.group], found, keys.group))
 
 
 def read_rows(file: Path) -> NDArray[Any]:
     """Return the rows X of an .npz file, which need no targets."""
-    return _arrays(file, "X")["X"]
+    return arrays(file, "X")["X"]
 
 
-def _arrays(file: Path, *names: str) -> dict[str, NDArray[Any]]:
+def arrays(file: Path, *names: str) -> dict[str, NDArray[Any]]:
     """Return arrays of an .npz file by their names."""
     with file.open("rb") as stream:  # np.load leaves a path open where the file is corrupt
         archive = np.load(stream, allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            needed = " and ".join(names[:2])
+            needed = " and ".join(names[:2] if "X" in names else ("X", names[0]))
             raise InputError(f"{file}: one array alone; an .npz file must hold the arrays {needed}")
         if missing := set(names).difference(archive.files):
             raise InputError(f"{file}: no array {min(missing)!r}: found {', '.join(archive.files) or 'none'}")
@@ -42,6 +52,71 @@ def _arrays(file: Path, *names: str) -> dict[str, NDArray[Any]]:
             with packed.open(f"{name}.npy") as array:
                 check_array(file, name, array, packed.getinfo(f"{name}.npy").file_size)
         return {name: np.asarray(archive[name]) for name in names}
+
+
+class Member(NamedTuple):
+    """An array within an archive: what its header says, and from which byte of the file on it stands there.
+
+    `offset` is None where the archive is compressed, or in an object store.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    columns_first: bool
+    offset: int | None
+
+    @property
+    def maps(self) -> bool:
+        """Whether it can be used as it stands in the file."""
+        native = self.dtype in (np.float32, np.float64) and self.dtype.isnative and not self.columns_first
+        return native and self.offset is not None and self.offset % self.dtype.itemsize == 0
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+    def map(self, file: Path) -> NDArray[Any]:
+        """Return the array, mapped."""
+        order: Literal["F", "C"] = "F" if self.columns_first else "C"
+        return np.asarray(np.memmap(file, self.dtype, "r", self.offset or 0, self.shape, order))
+
+
+def member(file: Path, name: str) -> Member:
+    """Return where an array of an .npz file stands; it is not read, and memory need not hold it."""
+    with file.open("rb") as content, zipfile.ZipFile(content) as archive:
+        info = archive.getinfo(f"{name}.npy")
+        with archive.open(info) as stream:
+            shape, columns_first, dtype = check_array(file, name, stream, info.file_size, whole=False)
+            start = stream.tell()
+        if info.compress_type != zipfile.ZIP_STORED or is_remote(file):
+            return Member(shape, dtype, columns_first, None)
+    with file.open("rb") as stream:
+        stream.seek(info.header_offset)
+        header = stream.read(LOCAL_HEADER_BYTES)
+    lengths = sum(int.from_bytes(header[at : at + 2], "little") for at in (26, 28))  # of its name, and what follows
+    return Member(shape, dtype, columns_first, info.header_offset + LOCAL_HEADER_BYTES + lengths + start)
+
+
+def pieces(file: Path, name: str, found: Member, values: int) -> Iterator[NDArray[Any]]:
+    """Yield an array in blocks of rows, of about so many values."""
+    width = int(np.prod(found.shape[1:], dtype=object))
+    step = max(1, values // max(1, width))
+    if found.offset is not None:
+        whole = found.map(file)
+        yield from (whole[start : start + step] for start in range(0, found.shape[0], step))
+        return
+    if found.columns_first:
+        raise InputError(
+            f"{file}: {name} is stored in the order of its columns, and cannot be read in pieces: store "
+            f"np.ascontiguousarray({name}), or without compression in a file of this machine"
+        )
+    with file.open("rb") as content, zipfile.ZipFile(content) as archive, archive.open(f"{name}.npy") as stream:
+        check_array(file, name, stream, archive.getinfo(f"{name}.npy").file_size, whole=False)
+        for start in range(0, found.shape[0], step):
+            rows = min(step, found.shape[0] - start)
+            values_read = stream.read(rows * width * found.dtype.itemsize)
+            yield np.frombuffer(values_read, found.dtype).reshape(rows, *found.shape[1:])
 
 
 def _groups(values: Any, dataset: Dataset, name: str) -> Any:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.datasets.csr import check_columns, row_of
 from fastgd.datasets.readers.reading import Reading, target_column
+from fastgd.datasets.record import row_number
 
 COLUMNS = INDICES, VALUES = "indices", "values"
 
@@ -60,8 +61,8 @@ def read(table: Any, file: Path, target: str, n_features: int | None) -> tuple[A
     return rows(table, file, n_features), table[target].to_pandas().to_numpy()
 
 
-def rows(table: Any, file: Path, n_features: int | None) -> Any:
-    """Return X, a scipy CSR matrix whose rows are as they stand in the file.
+def rows(table: Any, file: Path, n_features: int | None, first: int = 0) -> Any:
+    """Return X, a scipy CSR matrix whose rows are as they stand in the file, where they begin with row `first`.
 
     The columns are n_features, or as many as the largest index needs.
     """
@@ -70,25 +71,25 @@ def rows(table: Any, file: Path, n_features: int | None) -> Any:
 
     if not table.num_rows:
         raise InputError(f"{file}: columns, but no rows")
-    lengths, indices = _flat(table[INDICES], pa.int64(), file, INDICES)
+    lengths, indices = _flat(table[INDICES], pa.int64(), file, INDICES, first)
     single = table.schema.field(VALUES).type.value_type == pa.float32()
-    other_lengths, values = _flat(table[VALUES], pa.float32() if single else pa.float64(), file, VALUES)
+    other_lengths, values = _flat(table[VALUES], pa.float32() if single else pa.float64(), file, VALUES, first)
     differs = np.flatnonzero(lengths != other_lengths)
     if differs.size:
-        row = differs[0]
-        raise InputError(f"{file}: row {row + 1} has {lengths[row]} {INDICES} and {other_lengths[row]} {VALUES}")
+        row, found = row_number(first + differs[0]), [each[differs[0]] for each in (lengths, other_lengths)]
+        raise InputError(f"{file}: {row} has {found[0]} {INDICES} and {found[1]} {VALUES}")
     indptr = np.concatenate([[0], np.cumsum(lengths)])
     negative = np.flatnonzero(indices < 0)
     if negative.size:
-        row, found = row_of(indptr, negative[0]), indices[negative[0]]
-        raise InputError(f"{file}: row {row + 1}, column {INDICES!r}: found {found}; an index is at least 0")
+        row = row_number(first + row_of(indptr, negative[0]))
+        raise InputError(f"{file}: {row}, column {INDICES!r}: found {indices[negative[0]]}; an index is at least 0")
     columns = int(indices.max(initial=-1)) + 1
     if n_features is not None:
         check_columns(columns, n_features, str(file))
     return csr_array((values, indices, indptr), shape=(len(lengths), n_features or columns))
 
 
-def _flat(column: Any, kind: Any, file: Path, name: str) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def _flat(column: Any, kind: Any, file: Path, name: str, first: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the lengths of a column's lists, (n,), and all that they hold, as `kind`."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -96,10 +97,10 @@ def _flat(column: Any, kind: Any, file: Path, name: str) -> tuple[NDArray[np.int
     lists = column.cast(pa.large_list(kind)).combine_chunks()
     if lists.null_count:
         row = pc.index(pc.is_null(lists), True).as_py()
-        raise InputError(f"{file}: row {row + 1}, column {name!r}: there is no list")
+        raise InputError(f"{file}: {row_number(first + row)}, column {name!r}: there is no list")
     lengths = pc.list_value_length(lists).to_numpy()
     held = lists.flatten()
     if held.null_count:
         row = row_of(np.concatenate([[0], np.cumsum(lengths)]), pc.index(pc.is_null(held), True).as_py())
-        raise InputError(f"{file}: row {row + 1}, column {name!r}: a value is missing")
-    return lengths, held.to_numpy()
+        raise InputError(f"{file}: {row_number(first + row)}, column {name!r}: a value is missing")
+    return lengths, np.require(held.to_numpy(), requirements="W")  # Arrow's own memory is locked

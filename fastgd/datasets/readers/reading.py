@@ -6,6 +6,7 @@ import gzip
 import io
 import lzma
 import math
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError, nearest
+from fastgd.common.remote import is_remote
 from fastgd.common.system import memory
 from fastgd.datasets import frames
 from fastgd.datasets.readers.csv_keys import Csv
@@ -52,6 +54,7 @@ class Reading(NamedTuple):
     beside: tuple[Path, ...]  # the other .svm files of the same problem, which count their columns alike
     weights: str | None = None
     group: str | None = None
+    whole: bool = True  # whether all rows are to be in memory
 
     @property
     def beside_targets(self) -> tuple[str, ...]:
@@ -98,35 +101,38 @@ def reading(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def opened(file: Path, compression: str = "infer") -> Iterator[IO[bytes]]:
-    """Open a text file as bytes, decompressed as `compression` says, or as its name does."""
+def opened(file: Path, compression: str = "infer", *, whole: bool = True) -> Iterator[IO[bytes]]:
+    """Open a text file as bytes, decompressed as `compression` says, or as its name does.
+
+    `whole`: all of it will be in memory; refused, where that does not hold it.
+    """
     kind = COMPRESSED.get(file.suffix.lower()) if compression == "infer" else compression
     size = file.stat().st_size
-    if kind is None:
+    if kind is None and whole:
         check_memory(size, f"{file}: {size:,} bytes", "text")
     if kind == "zip":
-        with zipfile.ZipFile(file) as archive:
+        with zipfile.ZipFile(_source(file)) as archive:
             members = [name for name in archive.namelist() if not name.endswith("/")]
             if len(members) != 1:
                 raise InputError(f"{file}: an archive must hold one file; found {', '.join(members) or 'none'}")
             with archive.open(members[0]) as stream:
-                yield io.BufferedReader(_Unpacked(file, stream))
+                yield io.BufferedReader(_Unpacked(file, stream, whole))
         return
     with _stream(file, kind) as stream:
         if kind is None:
             _check_plain(file, stream.peek(8))  # type: ignore[attr-defined]
             yield stream
         else:
-            yield io.BufferedReader(_Unpacked(file, stream))
+            yield io.BufferedReader(_Unpacked(file, stream, whole))
 
 
 class _Unpacked(io.RawIOBase):
     """The unpacked bytes of a compressed file; refused where they are implausibly many, or more than memory holds."""
 
-    def __init__(self, file: Path, stream: IO[bytes]) -> None:
+    def __init__(self, file: Path, stream: IO[bytes], whole: bool) -> None:
         self._file, self._stream = file, stream
         self._suspect = max(UNSUSPECTED, MOST_RATIO * file.stat().st_size)
-        self._room, self._bytes = memory() // 2, 0
+        self._room, self._bytes = memory() // 2 if whole else sys.maxsize, 0
 
     def readable(self) -> bool:
         return True
@@ -145,16 +151,23 @@ class _Unpacked(io.RawIOBase):
         return len(found)
 
 
-def check_array(file: Path, name: str, stream: IO[bytes], size: int | None = None) -> None:
-    """Refuse an array in NumPy's format whose header says more than its `size` bytes hold, or than memory does."""
+def check_array(
+    file: Path, name: str, stream: IO[bytes], size: int | None = None, *, whole: bool = True
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Refuse an array in NumPy's format whose header says more than its `size` bytes hold, or than memory does.
+
+    Return its shape, whether its columns stand one after another, and its type. `whole`: all of it will be in memory.
+    """
     version = np.lib.format.read_magic(stream)
     read: Any = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(stream)
+    shape, columns_first, dtype = read(stream)
     size = file.stat().st_size if size is None else size
     needed = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and needed > size:
         raise InputError(f"{file}: {name} is cut: {shape} of {dtype} take {needed:,} bytes, and there are {size:,}")
-    check_memory(needed, f"{file}: {name}, {shape} of {dtype},", "an array")
+    if whole:
+        check_memory(needed, f"{file}: {name}, {shape} of {dtype},", "an array")
+    return shape, columns_first, dtype
 
 
 def _check_plain(file: Path, start: bytes) -> None:
@@ -170,9 +183,16 @@ def _stream(file: Path, kind: str | None) -> IO[bytes]:
     if kind == "zstd":
         import pyarrow as pa
 
-        return io.BufferedReader(pa.input_stream(str(file), compression="zstd"))
-    openers: dict[str | None, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
-    return cast("IO[bytes]", openers.get(kind, open)(file, "rb"))
+        return io.BufferedReader(pa.input_stream(_source(file), compression="zstd"))
+    if kind is None:
+        return file.open("rb")
+    openers: dict[str, Any] = {"gzip": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+    return cast("IO[bytes]", openers[kind](_source(file), "rb"))
+
+
+def _source(file: Path) -> Any:
+    """Return what libraries open: the name of a file, or an object in a store as one that is open."""
+    return file.open("rb") if is_remote(file) else str(file)
 
 
 def target_column(columns: list[str], target: str | None, file: Path, advice: str = "") -> str:

@@ -15,9 +15,9 @@ from pydantic import (
     model_validator,
 )
 
+from fastgd.common.keys import checked
 from fastgd.datasets.arrays import build
 from fastgd.datasets.csr import MOST_COLUMNS
-from fastgd.datasets.keys import checked
 from fastgd.datasets.record import CSR, DATASETS, Dataset, DatasetRecord, Floats, check_memory
 from fastgd.datasets.sources import zipf
 

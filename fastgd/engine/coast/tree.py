@@ -12,8 +12,9 @@ a factor is zero or negative, as `1 - lr l2` may be. A product needs neither, kn
 the same wherever calls are cut. At a window's end all parameters are brought up to date, which costs a sixteenth of
 what the entries do.
 
-Where nothing that a step depends on changes, its matrix is the same in every step, and so are all nodes of a level: one
-of each is kept, which the first-level cache holds. The products, and their bits, are those of the whole tree.
+Where nothing that a step depends on changes, its matrix is the same in every step, and there is no tree: many steps are
+a power of it (`engine/coast/powers.py`). Where these are powers of a positive number, a parameter is kept as what it
+was when the window began, and the steps that touch it multiply by one power and divide by the next (`put_frame`).
 """
 
 from typing import Any, NamedTuple
@@ -42,6 +43,7 @@ from fastgd.engine.coast.matrices import (
     unit,
     unknown_lanes,
 )
+from fastgd.engine.coast.powers import apply_power, power, put_powers
 from fastgd.engine.shapes import Shape
 from fastgd.optimizers.coasting import Coast, lift_of, lower_of
 from fastgd.optimizers.rule_calls import lane, load_slots, readout, rows, store_slots, update
@@ -133,48 +135,60 @@ def keep_quantities(coast, shape, hyper, c, kept_c, kept_h, at):
             store(kept_h, at * counts[1] + v, load(shape, hyper, v))
 
 
-@jit(inline="always")
-def node_of(coast, size, step, level):
-    """Return the place of the node at a level (from that of the leaves) above a step; steady nodes have one a level."""
-    return level if static(coast, "steady") else (size + step) >> level
+@jit(inner=True)
+def matrix_of_step(coast, shape, hyper, c, nodes, v):
+    """Return the matrix of a step in the lanes at v, from `hyper`, the half for weights, and the quantities c."""
+    h, quantities = lane(coast, shape, hyper, v), rows(coast, shape, c, v, "coefficients")
+    l2 = load(shape, hyper, static(coast, "hyper") * static(shape, "lanes") + v)
+    return pick(coast, shape, nodes, columns(coast, h, quantities, l2))
 
 
 @jit(inner=True)
 def keep_matrix(coast, shape, hyper, c, nodes, rights, at, size):
     """Keep the matrix of the step `at` (from 0) of the window of `size` steps, with the products that it completes.
 
-    `hyper` is the half for weights, after its scheduled values of the step, and c the step's quantities.
+    `hyper` is the half for weights, after its scheduled values of the step, and c the step's quantities. Steady coasts
+    know all of their products in the window's first step.
     """
-    L, ends = static(shape, "lanes"), at + 1
-    end = 1 if static(coast, "shared") else L
+    if static(coast, "steady") and at > 0:
+        return
+    ends, end = at + 1, 1 if static(coast, "shared") else static(shape, "lanes")
     for v in range(0, end, static(shape, "width")):
-        if at == 0 or not static(coast, "steady"):
-            h, quantities = lane(coast, shape, hyper, v), rows(coast, shape, c, v, "coefficients")
-            l2 = load(shape, hyper, static(coast, "hyper") * L + v)
-            leaf = pick(coast, shape, nodes, columns(coast, h, quantities, l2))
-            put_node(coast, shape, nodes, node_of(coast, size, at, 0), v, leaf)
+        leaf = matrix_of_step(coast, shape, hyper, c, nodes, v)
+        if static(coast, "steady"):
+            put_powers(coast, shape, nodes, size, v, leaf)
+            continue
+        put_node(coast, shape, nodes, size + at, v, leaf)
         level, completed = 1, trailing_zeros(ends)
-        if static(coast, "steady") and ends != 1 << completed:
-            completed = 0  # a node of its level is there already
         while level <= completed:
-            later = node(coast, shape, nodes, node_of(coast, size, at, level - 1), v)
-            earlier = node(coast, shape, nodes, node_of(coast, size, at - (1 << (level - 1)), level - 1), v)
-            put_node(coast, shape, nodes, node_of(coast, size, at, level), v, compose(coast, later, earlier))
+            later = node(coast, shape, nodes, (size + at) >> (level - 1), v)
+            earlier = node(coast, shape, nodes, (size + at - (1 << (level - 1))) >> (level - 1), v)
+            put_node(coast, shape, nodes, (size + at) >> level, v, compose(coast, later, earlier))
             level += 1
         # A range up to now ends with the nodes of its length's bits.
         right, end_, level = identity(coast, shape, nodes), ends, 0
         put_node(coast, shape, rights, 0, v, right)
         while end_ > 0:
             if end_ & 1:
-                right = compose(
-                    coast, right, node(coast, shape, nodes, node_of(coast, size, ((end_ - 1) << level), level), v)
-                )
+                right = compose(coast, right, node(coast, shape, nodes, (size >> level) + end_ - 1, v))
             end_, level = end_ >> 1, level + 1
             put_node(coast, shape, rights, level, v, right)
 
 
+@jit(inner=True)
+def put_frame(coast, shape, powers, frame, now):
+    """Put into frame (2 * L,) by what a parameter is multiplied that is read in the step `now` of a window, or written.
+
+    What is kept of it is what it was when the window began.
+    """
+    L = static(shape, "lanes")
+    for v in range(0, L, static(shape, "width")):
+        store(frame, v, power(coast, shape, powers, now, v)[0])
+        store(frame, L + v, 1 / power(coast, shape, powers, now + 1, v)[0])
+
+
 @jit(inline="always")
-def product(coast, shape, nodes, rights, start, end, size, v):
+def product_of_nodes(coast, shape, nodes, rights, start, end, size, v):
     """Return the matrix of the steps start <= i < end of the window, where `end` is now.
 
     From the start on, the nodes are as large as its last bits allow; where only the end's bits are left, their product
@@ -183,7 +197,7 @@ def product(coast, shape, nodes, rights, start, end, size, v):
     matrix = identity(coast, shape, nodes)
     level, last = trailing_zeros(start), bit_length(start ^ end)
     while level < last:
-        matrix = compose(coast, node(coast, shape, nodes, node_of(coast, size, start, level), v), matrix)
+        matrix = compose(coast, node(coast, shape, nodes, (size + start) >> level, v), matrix)
         start += 1 << level
         level, last = trailing_zeros(start), bit_length(start ^ end)
     return compose(coast, node(coast, shape, rights, last, v), matrix)
@@ -194,10 +208,20 @@ def apply_nodes(coast, shape, nodes, rights, start, end, size, v, x):
     """Return the state x after the steps start <= i < end, where each lane has its own matrices."""
     level, last = trailing_zeros(start), bit_length(start ^ end)
     while level < last:
-        x = transform(coast, node(coast, shape, nodes, node_of(coast, size, start, level), v), x)
+        x = transform(coast, node(coast, shape, nodes, (size + start) >> level, v), x)
         start += 1 << level
         level, last = trailing_zeros(start), bit_length(start ^ end)
     return transform(coast, node(coast, shape, rights, last, v), x)
+
+
+def product(coast, shape, nodes, rights, start, end, size, v):
+    """Return the matrix of the steps start <= i < end of the window, where `end` is now."""
+    raise NotImplementedError("called from kernels only")
+
+
+def apply_product(coast, shape, nodes, rights, start, end, size, v, x):
+    """Return the state x after these steps, where each lane has its own matrices."""
+    raise NotImplementedError("called from kernels only")
 
 
 def shared_matrix(coast, shape, nodes, rights, start, end, size):
@@ -208,6 +232,26 @@ def shared_matrix(coast, shape, nodes, rights, start, end, size):
 def state_after(coast, shape, nodes, rights, shared, ratio, start, end, size, v, x):
     """Return the state x after a range of steps."""
     raise NotImplementedError("called from kernels only")
+
+
+@overload(product, strict=False, inline="always")
+def _product(coast, shape, nodes, rights, start, end, size, v):
+    if coast.value.steady:
+        return lambda coast, shape, nodes, rights, start, end, size, v: power(coast, shape, nodes, end - start, v)
+    return lambda coast, shape, nodes, rights, start, end, size, v: product_of_nodes(
+        coast, shape, nodes, rights, start, end, size, v
+    )
+
+
+@overload(apply_product, strict=False, inline="always")
+def _apply_product(coast, shape, nodes, rights, start, end, size, v, x):
+    if coast.value.steady:
+        return lambda coast, shape, nodes, rights, start, end, size, v, x: apply_power(
+            coast, shape, nodes, end - start, v, x
+        )
+    return lambda coast, shape, nodes, rights, start, end, size, v, x: apply_nodes(
+        coast, shape, nodes, rights, start, end, size, v, x
+    )
 
 
 @overload(shared_matrix, strict=False, inline="always")
@@ -226,7 +270,7 @@ def _state_after(coast, shape, nodes, rights, shared, ratio, start, end, size, v
             coast, product(coast, shape, nodes, rights, start, end, size, v), x
         )
     if not coast.value.shared:
-        return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: apply_nodes(
+        return lambda coast, shape, nodes, rights, shared, ratio, start, end, size, v, x: apply_product(
             coast, shape, nodes, rights, start, end, size, v, x
         )
 
@@ -276,7 +320,7 @@ def _replay_unknown(coast, shape, nodes, rights, kept_c, kept_h, horizon, hyper,
         if stop < end:
             s = after[1]
             if not rests:
-                w = apply_nodes(coast, shape, nodes, rights, stop, end, size, v, state_of_parameter(coast, w))[0]
+                w = apply_product(coast, shape, nodes, rights, stop, end, size, v, state_of_parameter(coast, w))[0]
         return np.where(unknown, w, after[0]), choose(unknown, s, after[1])
 
     return mended
@@ -351,10 +395,11 @@ def read_block(coast, shape, state, hyper, count, stride, out, at):
 class CoastCalls(NamedTuple):
     """What is called where parameters coast, by address; 0 where there is nothing to do."""
 
-    catch_up: Any
-    keep_matrix: Any
-    keep_quantities: Any
-    read_block: Any
+    catch_up: Any = 0
+    keep_matrix: Any = 0
+    keep_quantities: Any = 0
+    read_block: Any = 0
+    put_frame: Any = 0
 
 
 def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
@@ -364,11 +409,12 @@ def coast_calls_of(coast: Coast, shape: Shape, dtype: Any) -> CoastCalls:
         types.Array(types.int32, 1, "C"),
         (numba.typeof(Static(coast)), numba.typeof(Static(shape.of_lanes))),
     )
-    window = (array,) * 5
+    window, whole = (array,) * 5, numba.typeof(Static(shape.of_lanes._replace(width=shape.lanes)))
     touched = (array, array, array, features, n, n, n, features, *window, n, n, n)
     return CoastCalls(
         address_of(catch_up, (*kinds, *touched)),
         address_of(keep_matrix, (*kinds, array, array, array, array, n, n)),
         address_of(keep_quantities, (*kinds, array, array, array, array, n)) if coast.replays else 0,
         address_of(read_block, (*kinds, array, array, n, n, array, n)),
+        address_of(put_frame, (kinds[0], whole, array, array, n)) if coast.framed else 0,
     )

@@ -17,6 +17,7 @@ from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import FIRST, HALF, ROWS
 from fastgd.engine.calls import KernelCall
+from fastgd.engine.coast.powers import table_size
 from fastgd.engine.coast.tree import CoastCalls, coast_calls_of
 from fastgd.engine.lanes import SAME, Captured, LaneState
 from fastgd.engine.tiles import in_double
@@ -33,9 +34,10 @@ class WindowArrays(NamedTuple):
 
     last : (tiles, d) int32, the steps of the window that a parameter has taken
     nodes : (tiles, 2 * size * numbers * L): node 1 is the root, the children of i are 2 i and 2 i + 1, the leaves stand
-        last; where all steps have the same matrix, there is one node for each level, the leaf's first; where all lanes
-        share the matrices, one number stands for L
-    rights : (tiles, levels * numbers * L): the products of nodes that every range up to now ends with, by level
+        last; where all steps have the same matrix, the table of its powers; where all lanes share the matrices, one
+        number stands for L
+    rights : (tiles, levels * numbers * L): the products of nodes that every range up to now ends with, by level; none
+        where all steps have the same matrix
     ratio : (tiles, L), each lane's rate where the matrices are for a rate of 1
     hyper, exact, memory, c, exact_c : (tiles, ...), the hyper-parameters, memory and quantities of a lane with a rate
         of 1, L times, as `Lanes` and `Scratch` have them
@@ -180,7 +182,9 @@ class CoastingWindow:
             used, numbers = 1, len(coast.entries)
             width, fields = (1, rule.hyper + 1) if coast.shared else (L, 0)
         levels, steps = (size.bit_length() + 1) * used, size if coast is not None and coast.replays else 0
-        nodes = levels if coast is not None and coast.steady else 2 * size * used
+        nodes = 2 * size * used
+        if coast is not None and coast.steady:
+            levels, nodes = 0, table_size(size)
         hyper = aligned((tiles, 2 * fields * L), dtype)
         c = aligned((tiles, max(rule.counts.quantities) * L * bool(fields)), dtype)
         self.arrays = WindowArrays(
@@ -206,7 +210,7 @@ class CoastingWindow:
     @cached_property
     def calls(self) -> CoastCalls:
         """What is called where parameters coast."""
-        return coast_calls_of(self.coast, self._shape, self._dtype) if self.coast else CoastCalls(0, 0, 0, 0)
+        return coast_calls_of(self.coast, self._shape, self._dtype) if self.coast else CoastCalls()
 
     def taken(self, t: int) -> int:
         """Return the steps of the window after step t."""

@@ -57,7 +57,7 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
         if not_finite(shape, check):
             note_bad(check, bad, t)
         if estimator != PLAIN:
-            recall(shape, estimator, table, order, start, count, scale, Z)
+            recall(shape, estimator, table, data.numbers, start, count, scale, Z)
         for first in range(0, weights, at_once):
             some = min(at_once, weights - first)
             clear(shape, G, 0, some)

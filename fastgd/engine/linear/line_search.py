@@ -19,15 +19,16 @@ from fastgd.common.properties import cached_property
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import Static, static
-from fastgd.core.threads import CALL_SECONDS
+from fastgd.core.threads import CALL_SECONDS, Threads
 from fastgd.core.vectors import aligned, load, store, wide
-from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, BlockSpan, RowRange, Rows, SparseRows
+from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, BlockSpan, RowRange, Rows, SparseRows, chunks
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.lanes import LaneState
 from fastgd.engine.linear.evaluation_steps import CACHED_ROWS
 from fastgd.engine.linear.tile_steps import gather, margins
 from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.line_search import Run
+from fastgd.engine.rows.visit import Visit
 from fastgd.engine.tiles import TileLayout, make_scratch
 from fastgd.problems import Loss
 
@@ -116,20 +117,20 @@ class RowsAlong:
 
     Parameters
     ----------
-    rows : Rows or SparseRows
-        The training rows.
+    visit : Visit
+        The training rows, in an order that no epoch changes.
     layout : TileLayout
     loss : Loss
-    workers : int
+    threads : Threads
     """
 
-    def __init__(self, rows: Rows | SparseRows, layout: TileLayout, loss: Loss, workers: int) -> None:
-        self._loss, self._layout, self._dtype, self._n = loss, layout, rows.X.dtype, len(rows.order)
-        self._training = rows._replace(order=rows.order.copy())  # which an epoch may shuffle
-        self._in_order = rows.y[rows.order]
+    def __init__(self, visit: Visit, layout: TileLayout, loss: Loss, threads: Threads) -> None:
+        self._visit, self._threads, self._training = visit, threads, visit.rows
+        self._loss, self._layout, self._dtype, self._n = loss, layout, self._training.X.dtype, len(visit.numbers)
+        self._in_order = visit.targets
         self._shape = Static(layout.shape)
         room = (CHUNK_ROWS, layout.lanes, 0, self._dtype)
-        self._scratch = [make_scratch(*room, targets=CHUNK_ROWS * loss.columns) for _ in range(workers)]
+        self._scratch = [make_scratch(*room, targets=CHUNK_ROWS * loss.columns) for _ in range(threads.count)]
         self._Z = self._P = aligned((0, 0), self._dtype)
         self._places = np.zeros(0, np.intp)
 
@@ -151,9 +152,11 @@ class RowsAlong:
         self._places = state.places
         if len(self._Z) != state.tiles:  # at first, and when lanes have ended
             self._Z, self._P = (aligned((state.tiles, self._n * lanes), self._dtype) for _ in range(2))
-        step = max(1, pace.fitting(4.0 * self._training.d * state.tiles * lanes) // CHUNK_ROWS) * CHUNK_ROWS
+        step = chunks(min(pace.fitting(4.0 * self._training.d * state.tiles * lanes), self._visit.room))
         for low in range(0, self._n, step):
-            spans = self._workers(RowSpan, low, min(self._n, low + step))
+            high = min(self._n, low + step)
+            self._visit.hold(self._threads, (low, high))
+            spans = self._workers(RowSpan, low, high)
             run([self._project_call(W, P, self._Z, self._P, span) for span in spans])
 
     def evaluate(self, rates: Array, at: Array, slopes: bool, run: Run) -> Array:

@@ -21,7 +21,10 @@ from fastgd.engine.arrays import (
     Scratch,
     SparseRows,
     StepSpan,
-    make_rows,
+    chunks,
+    most_entries,
+    of_batch,
+    part_ranges,
     part_rows,
 )
 from fastgd.engine.calls import KernelCall, Pace
@@ -38,7 +41,8 @@ from fastgd.engine.linear.touched_rule import SparseCalls, sparse_calls_of
 from fastgd.engine.loss_kernels import losses_address, residuals_address
 from fastgd.engine.rows.line_search import AlongDirection, DirectionLine
 from fastgd.engine.rows.order import start_values
-from fastgd.engine.rows.spec import CohortSpec, most_entries
+from fastgd.engine.rows.spec import CohortSpec
+from fastgd.engine.rows.visit import Visit
 from fastgd.engine.rule_kernels import Calls, calls_of
 from fastgd.engine.shapes import Kernel, gram_parts, point_kernel, tile_shape
 from fastgd.engine.tiles import Group, TileLayout, is_double, make_scratch
@@ -91,9 +95,11 @@ class LinearModel:
         """Return those that a pass over a row takes for a lane: its entries."""
         return entries
 
-    def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "LinearKernels":
+    def kernels(
+        self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout, batch: int = 1
+    ) -> "LinearKernels":
         """Return the model's kernels on rows X (n, d) with targets y (n,), or y (n, 2) with the rows' weights."""
-        return LinearKernels(loss, make_rows(X, y.reshape(len(y), -1), order, self.intercept), layout)
+        return LinearKernels(loss, Visit(X, y.reshape(len(y), -1), order, self.intercept, batch=batch), layout)
 
 
 class LinearKernels:
@@ -101,17 +107,16 @@ class LinearKernels:
 
     units = ()
 
-    def __init__(self, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
-        self.loss, self.rows, self.layout = loss, rows, layout
-        self.dtype, self.n = rows.X.dtype, len(rows.order)
+    def __init__(self, loss: Loss, visit: Visit, layout: TileLayout) -> None:
+        self.loss, self.visit, self.rows, self.layout = loss, visit, visit.rows, layout
+        self.dtype, self.n = self.rows.X.dtype, len(visit.numbers)
         self._whole: gram_steps.Gram | None = None
         self._summed = False
         self._shape, self._double = Static(layout.shape), Static(tile_shape(layout.shape.lanes, 8))
 
     def visiting(self, order: Array, layout: TileLayout | None = None) -> "LinearKernels":
         """Return the kernels on the same rows in another order, and for another layout if one is given."""
-        rows = self.rows._replace(order=order, residuals=0, losses=0)
-        return LinearKernels(self.loss, rows, layout or self.layout)
+        return LinearKernels(self.loss, self.visit.again(order), layout or self.layout)
 
     def link(self) -> None:
         """Compile, or load from the cache, what the kernels call of the loss."""
@@ -150,7 +155,7 @@ class LinearKernels:
             return [(scratch, halves) for scratch in made]
         if not spec.touches:
             return list(made)
-        entries = most_entries(self.rows.indptr, spec.batch_size)  # type: ignore[union-attr]
+        entries = most_entries(self.visit.indptr, spec.batch_size)
         listed = spec.batch_size > 1 or spec.estimator != "none"
         return [(scratch, self._make_touched(entries, listed)) for scratch in made]
 
@@ -183,6 +188,7 @@ class LinearKernels:
             np.zeros(most, np.int32),
             np.zeros((LISTED_STEPS + 1, 2), np.int64),
             aligned((min(entries, self.rows.d) * self.layout.shape.lanes if listed else 0,), self.dtype),
+            aligned((2 * self.layout.shape.lanes,), self.dtype),
         )
 
     def reading_memory(self, workers: int, *, gradients: bool) -> list[Scratch]:
@@ -216,7 +222,7 @@ class LinearKernels:
         steps = sweep_steps if spec.sweeps else block_steps if self._in_blocks(spec) else batch_steps
         return KernelCall(steps.advance, (*how, memory, span))
 
-    def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
+    def sum_all_rows(self, memory: Sequence[Any], threads: Threads, pace: Pace, poll: Callable[[], None]) -> None:
         """Sum what is sufficient of all rows, once, in parts that are added in order."""
         if self._summed or self._whole is None:
             return
@@ -225,8 +231,9 @@ class LinearKernels:
         sums = aligned((parts, tiles, parameters * lanes), np.float64)
         size, low, work = part_rows(n, parts), 0, float(parts * parameters**2)
         while low < size:
-            high = min(size, low + max(1, pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
+            high = min(size, low + chunks(min(pace.fitting(work), self.visit.room // parts)))
             spans = [PartSpan(worker, len(memory), size, low, high, n, 0) for worker in range(len(memory))]
+            self.visit.hold(threads, *part_ranges(spans[0], parts))
             pace.run(
                 [self._gram_call(self.rows, sums, memory[span.worker][1], span) for span in spans], work * (high - low)
             )
@@ -234,7 +241,7 @@ class LinearKernels:
             poll()
         for part in sums[1:]:
             sums[0] += part
-        gram_steps.put_sums(self._whole, sums[0], self.rows.y[self.rows.order])
+        gram_steps.put_sums(self._whole, sums[0], self.visit.targets)
         self._summed = True
 
     def _gram_call(self, rows: Any, sums: Array, gram: gram_steps.Gram, span: PartSpan) -> KernelCall:
@@ -247,20 +254,20 @@ class LinearKernels:
 
     def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""
-        rows = self.rows._replace(order=self.rows.order[first : first + span.end])
+        rows = of_batch(self.rows, first, span.end)
         return KernelCall(tile_steps.accumulate, (self._shape, rows, sums, memory, span))
 
     def gradient_of_all(self, sums: GradientSums, memory: Any, span: PartSpan) -> KernelCall:
         """Put the gradient of all rows in a buffer, by what is sufficient of them."""
         return KernelCall(gram_steps.take_gradients, (self._shape, self._double, sums, memory[1], span))
 
-    def rows_of(self, X: Any, y: Array, order: Array) -> Rows | SparseRows:
-        """Return other rows, of which losses are summed."""
-        return make_rows(X, y.reshape(len(y), -1), order, self.rows.intercept)
+    def visit_of(self, X: Any, y: Array, order: Array) -> Visit:
+        """Return a visit of other rows, of which losses are summed."""
+        return self.visit.other(X, y.reshape(len(y), -1), order)
 
-    def row_work(self, rows: Rows | SparseRows) -> float:
+    def row_work(self, visit: Visit) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""
-        return max(1.0, rows.X.size / len(rows.y))
+        return visit.entries
 
     def addresses(self, measures: Sequence[Loss]) -> Array:
         """Compile, or load from the cache, the kernels of some losses, and return their addresses."""
@@ -284,7 +291,7 @@ class LinearKernels:
         if spec.kernel.gram:
             along = ParabolaAlong([gram for _, gram in memory], self.layout.lanes)
         else:
-            along = RowsAlong(self.rows, self.layout, spec.loss, threads.count)
+            along = RowsAlong(self.visit.again(self.visit.numbers.copy()), self.layout, spec.loss, threads)
         return DirectionLine(along, self.layout, spec, self.n, threads)
 
 

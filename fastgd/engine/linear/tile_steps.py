@@ -49,14 +49,14 @@ add_gradient = by_rows(dense.add_gradient, sparse.add_gradient)
 
 
 @jit(inner=True)
-def recall(shape, estimator, table, order, low, count, scale, Z):
-    """Take from the residuals Z of the rows order[low : low + count] what the table has for them, and scale them.
+def recall(shape, estimator, table, numbers, low, count, scale, Z):
+    """Take from the residuals Z of the rows numbers[low : low + count] what the table has for them, and scale them.
 
     SAGA's table then holds the new ones. A snapshot takes nothing.
     """
     L = static(shape, "lanes")
     for i in range(count):
-        row = np.int64(order[low + i]) * L
+        row = np.int64(numbers[low + i]) * L
         for v in range(0, L, static(shape, "width")):
             r = load(shape, Z, i * L + v)
             old = r * 0 if estimator == SNAPSHOT else load(shape, table, row + v)
@@ -76,7 +76,7 @@ def residual_chunk(shape, data, low, count, scale, points, ahead, scratch):
     unscaled = data.X.dtype.type(1.0)
     call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale if plain else unscaled, scratch.check)
     if not plain:
-        recall(shape, points.estimator, points.table, data.order, low, count, scale, scratch.Z)
+        recall(shape, points.estimator, points.table, data.numbers, low, count, scale, scratch.Z)
 
 
 @jit(inline="always")

@@ -17,12 +17,16 @@ from fastgd.optimizers.coasting import Coast
 from fastgd.optimizers.rule import Rule
 from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_slots, update
 
+# Cache lines of lanes at a time where a rule has no slots: what is looked up for an entry serves them all.
+LINES_OF_PLAIN_RULES = 2
+
 
 @jit(inner=True)
-def apply_row(rule, shape, state, hyper, c, features, first, count, stride, X, R, ahead, more):
+def apply_row(rule, shape, state, hyper, c, features, first, count, stride, frame, X, R, ahead, more):
     """Take the step of the features of one row, whose gradients are X[first + u] R, with R (L,) the row's residuals.
 
-    The parameters of the row that follows, features[ahead : ahead + more], are prefetched meanwhile.
+    frame : (2 * L,), by what a parameter is multiplied that is read, and written, where they are kept in a frame
+    ahead, more : the parameters of the row that follows, features[ahead : ahead + more], are prefetched meanwhile
     """
     L = static(shape, "lanes")
     l2_row, line = static(rule, "hyper") * L, 64 // state.itemsize
@@ -32,34 +36,44 @@ def apply_row(rule, shape, state, hyper, c, features, first, count, stride, X, R
         # What all features share is loaded before the loop: LLVM cannot know that the stores below do not change it.
         h, quantities = lane(rule, shape, hyper, v), rows(rule, shape, c, v, "coefficients")
         l2, residual = load(shape, hyper, l2_row + v), load(shape, R, v)
-        wanted = more if v % line == 0 else 0
+        inside, outside = load(shape, frame, v), load(shape, frame, L + v)
         for u in range(count):
-            if u < wanted:
+            if u < more:
                 following = np.int64(others[u]) * L + v
                 for part in range(1 + static(rule, "slots")):
-                    prefetch(state, part * stride + following)
+                    for behind in range(0, static(shape, "width"), line):
+                        prefetch(state, part * stride + following + behind)
             at = np.int64(own[u]) * L + v
             w = load(shape, state, at)
+            if static(rule, "framed"):
+                w = w * inside
             gradient = residual * values[u] + l2 * w
             new, slots = update(rule, h, quantities, w, gradient, load_slots(rule, shape, state, at, stride))
+            if static(rule, "framed"):
+                new = new * outside
             store(state, at, new)
             store_slots(rule, shape, state, at, stride, slots)
 
 
 @jit(inner=True)
-def apply_touched(rule, shape, state, hyper, c, features, first, count, stride, G):
-    """Take the step of some features, from their gradients G (features, L)."""
+def apply_touched(rule, shape, state, hyper, c, features, first, count, stride, frame, G):
+    """Take the step of some features, from their gradients G (features, L); for `frame` see `apply_row`."""
     L = static(shape, "lanes")
     l2_row = static(rule, "hyper") * L
     own = features[first : first + count]
     for v in range(0, L, static(shape, "width")):
         h, quantities = lane(rule, shape, hyper, v), rows(rule, shape, c, v, "coefficients")
         l2 = load(shape, hyper, l2_row + v)
+        inside, outside = load(shape, frame, v), load(shape, frame, L + v)
         for u in range(count):
             at = np.int64(own[u]) * L + v
             w = load(shape, state, at)
+            if static(rule, "framed"):
+                w = w * inside
             gradient = load(shape, G, u * L + v) + l2 * w
             new, slots = update(rule, h, quantities, w, gradient, load_slots(rule, shape, state, at, stride))
+            if static(rule, "framed"):
+                new = new * outside
             store(state, at, new)
             store_slots(rule, shape, state, at, stride, slots)
 
@@ -86,9 +100,13 @@ def sparse_calls_of(
     """Compile, or load, what sparse mini-batches call of a rule; `rows`: whether a batch is one row."""
     array = types.Array(numba.from_dtype(np.dtype(dtype)), 1, "C")
     features, n = types.Array(types.int32, 1, "C"), types.int64
-    common = (numba.typeof(Static(rule)), numba.typeof(Static(shape.of_lanes)), array, array, array, features, n, n, n)
+    how = coast if coast and coast.framed else rule
+    lines = 1 if rule.slots else LINES_OF_PLAIN_RULES
+    wide = shape.of_lanes._replace(width=min(shape.lanes, lines * shape.width))
+    kinds = (numba.typeof(Static(how)), numba.typeof(Static(wide)))
+    common = (*kinds, array, array, array, features, n, n, n, array)
     calls = calls_of(rule, shape, dtype, scheduled=scheduled)
     row = address_of(apply_row, (*common, array, array, n, n)) if rows else 0
     touched = 0 if rows else address_of(apply_touched, (*common, array))
-    of_coast = coast_calls_of(coast, shape, dtype) if coast else CoastCalls(0, 0, 0, 0)
+    of_coast = coast_calls_of(coast, shape, dtype) if coast else CoastCalls()
     return SparseCalls(calls, row, touched, of_coast, bool(coast and coast.shared))

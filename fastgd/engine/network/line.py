@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.properties import cached_property
+from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS, BlockSpan
 from fastgd.engine.calls import Pace
@@ -25,13 +26,13 @@ class ForwardAlong:
     kernels : ModelKernels
         On the training rows in order.
     loss : Loss
-    workers : int
+    threads : Threads
     """
 
-    def __init__(self, kernels: ModelKernels, loss: Loss, workers: int) -> None:
-        self._kernels, self._loss, self._workers = kernels, loss, workers
+    def __init__(self, kernels: ModelKernels, loss: Loss, threads: Threads) -> None:
+        self._kernels, self._loss, self._threads = kernels, loss, threads
         self._W = self._P = self._points = np.zeros((0, 0))
-        self._places, self._memory = np.zeros(0, np.intp), kernels.reading_memory(workers, gradients=False)
+        self._places, self._memory = np.zeros(0, np.intp), kernels.reading_memory(threads.count, gradients=False)
 
     @cached_property
     def _addresses(self) -> Array:
@@ -58,13 +59,15 @@ class ForwardAlong:
         moved = self._P[tiles].reshape(len(tiles), -1, L) * spread[tiles]
         points = self._points[: len(tiles)]
         points[:] = self._W[tiles] + moved.reshape(points.shape)
-        total = np.zeros((len(self._P), L))
-        for first in range(-(-self._kernels.n // PARTIAL_SUM_ROWS)):  # a call for each block, so that it stays short
+        total, workers, n = np.zeros((len(self._P), L)), self._threads.count, self._kernels.n
+        for first in range(-(-n // PARTIAL_SUM_ROWS)):  # a call for each block, so that it stays short
             totals = np.zeros((1, len(tiles), 1, L))
-            spans = [BlockSpan(worker, self._workers, first) for worker in range(self._workers)]
+            start = first * PARTIAL_SUM_ROWS
+            self._kernels.visit.hold(self._threads, (start, min(start + PARTIAL_SUM_ROWS, n)))
+            spans = [BlockSpan(worker, workers, first) for worker in range(workers)]
             run([self._call(points, totals, span) for span in spans])
             total[tiles] += totals[0, :, 0]
-        return total.reshape(-1)[places] / self._kernels.n
+        return total.reshape(-1)[places] / n
 
     def _call(self, W: Array, totals: Array, span: BlockSpan) -> Any:
         return self._kernels.losses(self._kernels.rows, W, self._addresses, totals, self._memory[span.worker], span)

@@ -19,9 +19,8 @@ from fastgd.engine.arrays import (
     PartSpan,
     Rows,
     Scratch,
-    SparseRows,
     StepSpan,
-    make_rows,
+    of_batch,
 )
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.loss_kernels import losses_address, residuals_address
@@ -32,6 +31,7 @@ from fastgd.engine.network.passes import STRIDE, UNITS, Layers, Units
 from fastgd.engine.network.starts import start_of_layer
 from fastgd.engine.rows.line_search import DirectionLine
 from fastgd.engine.rows.spec import CohortSpec
+from fastgd.engine.rows.visit import Visit
 from fastgd.engine.rule_kernels import Calls, calls_of
 from fastgd.engine.shapes import LARGE_BATCH, Kernel
 from fastgd.engine.tiles import Group, TileLayout, is_double, make_scratch
@@ -141,9 +141,12 @@ class Network:
         padded = sum(inputs * (-(-outputs // width) * width if outputs > 1 else 1) for inputs, outputs in layers)
         return self.multiply_adds(d, d) / padded
 
-    def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "NetworkKernels":
+    def kernels(
+        self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout, batch: int = 1
+    ) -> "NetworkKernels":
         """Return the model's kernels on rows X (n, d) with targets y (n,), or several, (n, targets)."""
-        return NetworkKernels(self, loss, make_rows(X, y.reshape(-1), order, self.bias), layout)
+        visit = Visit(X, y.reshape(len(y), -1), order, self.bias, flat=True, batch=batch)
+        return NetworkKernels(self, loss, visit, layout)
 
     def unit_rows(self, d: int) -> int:
         """Return the rows that are passed at once, a power of two: as many in tiles of any width, for the same bits."""
@@ -189,19 +192,18 @@ def _sizes(model: Network, d: int, layout: TileLayout) -> _Sizes:
 class NetworkKernels:
     """The kernels of a network on some rows; see `engine.rows.model.ModelKernels`."""
 
-    def __init__(self, model: Network, loss: Loss, rows: Rows | SparseRows, layout: TileLayout) -> None:
-        self.model, self.loss, self.layout = model, loss, layout
-        self.dtype, self.n, self.units = rows.X.dtype, len(rows.order), model.units
-        self._unit_rows = model.unit_rows(rows.d)
-        self.rows = rows._replace(chunk=self._unit_rows)
-        self._table = model.layers(rows.d, layout)
+    def __init__(self, model: Network, loss: Loss, visit: Visit, layout: TileLayout) -> None:
+        self.model, self.loss, self.visit, self.layout = model, loss, visit, layout
+        self.dtype, self.n, self.units = visit.rows.X.dtype, len(visit.numbers), model.units
+        self._unit_rows = model.unit_rows(visit.rows.d)
+        self.rows = visit.rows = visit.rows._replace(chunk=self._unit_rows)
+        self._table = model.layers(self.rows.d, layout)
         self._layers = Layers(self._table, layout.parameters, loss.columns, 0, 0)
         self._shape = Static(layout.shape)
 
     def visiting(self, order: Array, layout: TileLayout | None = None) -> "NetworkKernels":
         """Return the kernels on the same rows in another order, and for another layout if one is given."""
-        rows = self.rows._replace(order=order, residuals=0, losses=0)
-        return NetworkKernels(self.model, self.loss, rows, layout or self.layout)
+        return NetworkKernels(self.model, self.loss, self.visit.again(order), layout or self.layout)
 
     def link(self) -> None:
         """Compile, or load from the cache, what the kernels call of the loss and of the activation."""
@@ -247,7 +249,7 @@ class NetworkKernels:
         """Take mini-batch steps: for each batch and tile forward and back, then the rule."""
         return KernelCall(steps.advance, (calls, self._shape, self._layers, self.rows, lanes, *memory, span))
 
-    def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
+    def sum_all_rows(self, memory: Sequence[Any], threads: Threads, pace: Pace, poll: Callable[[], None]) -> None:
         """Do nothing: nothing less than all rows is sufficient for a network."""
 
     def compile_sums(self, memory: Any) -> None:
@@ -255,21 +257,22 @@ class NetworkKernels:
 
     def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""
-        rows = self.rows._replace(order=self.rows.order[first : first + span.end])
+        rows = of_batch(self.rows, first, span.end)
         return KernelCall(steps.accumulate, (self._shape, self._layers, rows, sums, *memory, span))
 
     def gradient_of_all(self, sums: GradientSums, memory: Any, span: PartSpan) -> KernelCall:
         """Raise NotImplementedError: see `sum_all_rows`."""
         raise NotImplementedError
 
-    def rows_of(self, X: Any, y: Array, order: Array) -> Rows | SparseRows:
-        """Return other rows, of which losses are summed."""
-        return make_rows(X, y.reshape(-1), order, self.model.bias)._replace(chunk=self._unit_rows)
+    def visit_of(self, X: Any, y: Array, order: Array) -> Visit:
+        """Return a visit of other rows, of which losses are summed."""
+        visit = self.visit.other(X, y.reshape(len(y), -1), order)
+        visit.rows = visit.rows._replace(chunk=self._unit_rows)
+        return visit
 
-    def row_work(self, rows: Rows | SparseRows) -> float:
+    def row_work(self, visit: Visit) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""
-        entries = rows.d if isinstance(rows, Rows) else len(rows.X) / max(1, len(rows.order))
-        return self.model.multiply_adds(rows.d, entries)
+        return self.model.multiply_adds(visit.rows.d, visit.entries)
 
     def addresses(self, measures: Sequence[Loss]) -> Array:
         """Compile, or load from the cache, the kernels of some losses.
@@ -297,5 +300,5 @@ class NetworkKernels:
     def line(self, spec: CohortSpec, threads: Threads, memory: Sequence[Any]) -> DirectionLine:
         """Return the objective along each lane's direction."""
         return DirectionLine(
-            ForwardAlong(self.visiting(self.rows.order), spec.loss, threads.count), self.layout, spec, self.n, threads
+            ForwardAlong(self.visiting(self.visit.numbers), spec.loss, threads), self.layout, spec, self.n, threads
         )

@@ -11,7 +11,6 @@ from fastgd.core.static import Static
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import (
-    CHUNK_ROWS,
     PLAIN,
     SAGA,
     SNAPSHOT,
@@ -22,13 +21,15 @@ from fastgd.engine.arrays import (
     PartSpan,
     Scratch,
     StepSpan,
+    chunks,
+    part_ranges,
     part_rows,
 )
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import Coasting, CoastingWindow
 from fastgd.engine.lanes import Captured, LaneState
 from fastgd.engine.rows.evaluation import Evaluation, MeasuredRows, Measures, relative_moves
-from fastgd.engine.rows.order import identity, shuffle
+from fastgd.engine.rows.order import identity, reorder
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.rule_kernels import Calls, calls_of, read_iterate
 from fastgd.engine.rule_steps import apply_gradients
@@ -157,8 +158,8 @@ class Cohort:
         self.layout = TileLayout(spec.kernel, X.dtype.itemsize, spec.model.groups(self.d))
         self._order = self._rows.copy() if spec.shuffled else self._rows
         self._ordered: int | None = None if spec.shuffled else -1
-        self.kernels = spec.model.kernels(spec.loss, X, y, self._order, self.layout)
-        self._row_work = self.kernels.row_work(self.kernels.rows)
+        self.kernels = spec.model.kernels(spec.loss, X, y, self._order, self.layout, spec.batch_size)
+        self._row_work = self.kernels.row_work(self.kernels.visit)
         self._rule, self._shape = Static(spec.rule), Static(self.layout.shape)
         names, penalties = list(spec.rule.fields), spec.rule.penalties
         driven = [names.index(name) for name in spec.scheduled]
@@ -239,6 +240,8 @@ class Cohort:
         self._losses = np.zeros((spec.kernel.parts, tiles, L))
         if self.window:
             self.window.allocate(self.state)
+        self._iterate: Array | None = None  # what `iterate` returns, where it is not the state
+        self._iterate_at = -1  # the step after which it was read
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
@@ -250,6 +253,7 @@ class Cohort:
     def compile(self, gradient_norm: bool = False, measures: Sequence[Loss] = (), *, slopes: bool = False) -> None:
         """Compile, or load from the cache, every kernel that the cohort calls; the loss is always measured."""
         self.kernels.link()
+        self.kernels.visit.compile()
         if self.spec.kernel.parts:
             self._gradient_call(PartSpan(0, 1, 0, 0, 0, 0, 0), 0).compile()
             self._apply_call(0, 1).compile()
@@ -293,7 +297,7 @@ class Cohort:
 
     def _whole_steps(self, most: int, poll: Callable[[], None]) -> None:
         """Take steps of full batches by what is sufficient of all rows: their order does not matter."""
-        self.kernels.sum_all_rows(self._memory, self._pace, poll)
+        self.kernels.sum_all_rows(self._memory, self.threads, self._pace, poll)
         if self.spec.kernel.parts:
             self._large_step(0, poll)
         else:
@@ -302,7 +306,7 @@ class Cohort:
 
     def _order_rows(self, epoch: int) -> None:
         if self._ordered not in (epoch, -1):
-            shuffle(self._order, self.spec.seed, epoch)
+            reorder(self._order, self.spec.order, self.spec.seed, epoch)
             if self._some:
                 self._order[:] = self._rows[self._order]
             self._ordered = epoch
@@ -343,12 +347,16 @@ class Cohort:
 
     def _small_steps(self, batch: int, most: int) -> None:
         work = self._work(self.spec.batch_size)
-        steps = min(most, self._pace.fitting(work))
+        visit, whole = self.kernels.visit, self.spec.kernel.gram and self.batches == 1
+        steps = min(most, self._pace.fitting(work), most if whole else max(1, visit.room // self.spec.batch_size))
         if self.window:
             steps = min(steps, self.window.room(self.t))
         if self.schedule is not None and (self.schedule.per_step or self.batches == 1):
             steps = min(steps, max(1, MOST_SCHEDULED // max(1, self.lanes.hyper.size)))
         self._schedule(steps)
+        if not whole:
+            first = batch * self.spec.batch_size
+            visit.hold(self.threads, (first, min(first + steps * self.spec.batch_size, self.n)))
         self._pace.run([self._steps_call(worker, batch, steps) for worker in range(self.workers)], work * steps)
         self.state.t += steps
 
@@ -382,10 +390,11 @@ class Cohort:
         parts = self.spec.kernel.parts
         size, work, low = part_rows(rows, parts), self._work(1) * parts, 0
         while low < size:
-            high = min(size, low + max(1, self._pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
+            high = min(size, low + chunks(min(self._pace.fitting(work), self.kernels.visit.room // parts)))
             spans = [
                 PartSpan(worker, self.workers, size, low, high, rows, self.t + 1) for worker in range(self.workers)
             ]
+            self.kernels.visit.hold(self.threads, *part_ranges(spans[0], parts, first))
             self._pace.run([self._gradient_call(span, first) for span in spans], work * (high - low))
             low = high
             poll()
@@ -462,17 +471,23 @@ class Cohort:
         return KernelCall(read_iterate, (self._rule, Static(self.layout.shape.of_lanes), *given))
 
     def iterate(self) -> Array:
-        """The reported iterate (tiles, >= parameters * L); a view of the state where it is the state."""
+        """The reported iterate (tiles, >= parameters * L); a view of the state where it is the state.
+
+        It is read once for all that is asked of a step.
+        """
         coasts = self.window is not None and self.window.coast is not None
         if not self.spec.rule.has_readout and not coasts:
             return self.lanes.state
-        out = aligned((self.state.tiles, self.layout.parameters * self.layout.shape.lanes), self.dtype)
-        if self.window and coasts:
-            self.window.read(self.state, out)
-            return out
-        for worker in range(self.workers):
-            self._read_call(worker, out)()
-        return out
+        if self._iterate is None:
+            self._iterate = aligned((self.state.tiles, self.layout.parameters * self.layout.shape.lanes), self.dtype)
+        if self._iterate_at != self.t:
+            if self.window and coasts:
+                self.window.read(self.state, self._iterate)
+            else:
+                for worker in range(self.workers):
+                    self._read_call(worker, self._iterate)()
+            self._iterate_at = self.t
+        return self._iterate
 
     def slots(self) -> list[Array]:
         """Return what the rule keeps for each parameter, up to date: (parameters, alive) for each slot."""
@@ -560,6 +575,7 @@ class Cohort:
         if not np.array_equal(captured["alive"], self.alive):
             self._allocate(np.asarray(captured["alive"]))
         self.state.restore(captured)
+        self._iterate_at = -1
         self._snapshot_at = int(captured["snapshot_at"])
         if self.window:
             self.window.restore(self.state, part_of(captured, "window."))
@@ -580,6 +596,7 @@ class Cohort:
         """
         own = {name: self.state.gather(getattr(self.lanes, name)) for name in ("exact", "table", "mean")}
         self.state.restore({**captured, **own})
+        self._iterate_at = -1
         self._first_step = self.t
         if self.window:
             self.window.begun = self.t

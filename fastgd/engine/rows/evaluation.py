@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -22,11 +22,14 @@ from fastgd.engine.arrays import (
     GradientSums,
     Lanes,
     PartSpan,
+    chunks,
+    part_ranges,
     part_rows,
 )
 from fastgd.engine.calls import InTurn, KernelCall, Pace
 from fastgd.engine.rows.model import ModelKernels
 from fastgd.engine.rows.order import identity
+from fastgd.engine.rows.visit import Visit
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout
 from fastgd.problems import Loss
@@ -133,6 +136,7 @@ class Evaluation:
 
     def compile(self, W: Array, gradients: bool, measures: Sequence[Loss], *, slopes: bool = False) -> None:
         """Compile what the measures call, or load it from the cache; `gradients`, `slopes`: what takes these, too."""
+        self._kernels.visit.compile()
         rows, addresses = self._kernels.rows, self._kernels.addresses(measures)
         totals = np.zeros((1, 1, 1, self._layout.lanes))
         self._kernels.losses(rows, W, addresses, totals, self._memory[0], BlockSpan(0, 1, 0)).compile()
@@ -159,26 +163,32 @@ class Evaluation:
         sums = [np.tile(each, (1, times))[:, places] for each in self._sums(differing, rows, poll)]
         # Tile by tile: a column's sum then has the same order wherever the lane stands.
         tiles = self.tiles_of(W)
-        penalised, others = (
-            [
-                np.concatenate([np.square(tile[part], dtype=np.float64).sum(axis=0) for tile in tiles])[places]
-                for part in self._layout.slices(which)
-            ]
-            for which in (True, False)
-        )
-        found = np.concatenate([norms(tile) for tile in tiles])[places]
-        of_penalised = reduce(np.add, penalised)
-        return Measures(sums, reduce(np.add, others, of_penalised), of_penalised, found)
+        found: list[list[Array]] = [[] for _ in tiles]
+        share = -(-len(tiles) // self._threads.count)
+        parts = [slice(first, first + share) for first in range(0, len(tiles), share)]
+        self._threads.run([partial(self._put_sizes, tiles[part], found[part]) for part in parts])
+        norm, penalised, *others = (np.concatenate(sizes)[places] for sizes in zip(*found, strict=True))
+        return Measures(sums, reduce(np.add, others, penalised), penalised, norm)
+
+    @silently
+    def _put_sizes(self, tiles: Sequence[Array], found: Sequence[list[Array]]) -> None:
+        """Append for each tile its columns' norms, the squares of what is penalised, and those of each other group."""
+        for tile, sizes in zip(tiles, found, strict=True):
+            penalised, others = (
+                [np.square(tile[part], dtype=np.float64).sum(axis=0) for part in self._layout.slices(which)]
+                for which in (True, False)
+            )
+            sizes.extend([norms(tile), reduce(np.add, penalised), *others])
 
     def _sums(self, W: Array, sets: Sequence[MeasuredRows], poll: Callable[[], None]) -> list[Array]:
         """Sum measures over sets of rows, which share the calls, at the lanes of some tiles: each (measures, lanes)."""
         kernels, lanes = self._kernels, self._layout.lanes
-        given = [(kernels.rows_of(of.X, of.y, of.visited), kernels.addresses(of.measures)) for of in sets]
+        given = [(kernels.visit_of(of.X, of.y, of.visited), kernels.addresses(of.measures)) for of in sets]
         totals = [np.zeros((len(W), len(addresses), lanes)) for _, addresses in given]
         blocks = [(i, block) for i, of in enumerate(sets) for block in range(-(-len(of.visited) // PARTIAL_SUM_ROWS))]
-        work = PARTIAL_SUM_ROWS * max(kernels.row_work(rows) for rows, _ in given) * len(W) * lanes
+        work = PARTIAL_SUM_ROWS * max(kernels.row_work(visit) for visit, _ in given) * len(W) * lanes
         while blocks:
-            now = blocks[: self._pace.fitting(work)]
+            now = self._held([visit for visit, _ in given], blocks[: self._pace.fitting(work)])
             blocks = blocks[len(now) :]
             workers = min(self._threads.count, len(now) * len(W))
             calls: list[list[KernelCall]] = [[] for _ in range(workers)]
@@ -188,13 +198,25 @@ class Evaluation:
                 parts.append((i, np.zeros((len(own), *totals[i].shape))))
                 for worker, its in enumerate(calls):
                     span = BlockSpan(worker, workers, own[0])
-                    its.append(kernels.losses(given[i][0], W, given[i][1], parts[-1][1], self._memory[worker], span))
+                    where = (parts[-1][1], self._memory[worker], span)
+                    its.append(kernels.losses(given[i][0].rows, W, given[i][1], *where))
             self._pace.run([InTurn(its) for its in calls], work * len(now))
             for i, part in parts:
                 for of_block in part:
                     totals[i] += of_block
             poll()
         return [total.swapaxes(0, 1).reshape(total.shape[1], -1) for total in totals]
+
+    def _held(self, visits: Sequence[Visit], blocks: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+        """Have the rows of some blocks where kernels find them, and return which: held ones are of one set."""
+        if not any(visit.held for visit in visits):
+            return blocks
+        which, first = blocks[0]
+        visit = visits[which]
+        blocks = [block for block in blocks if block[0] == which][: visit.room // PARTIAL_SUM_ROWS or 1]
+        start, end = first * PARTIAL_SUM_ROWS, (blocks[-1][1] + 1) * PARTIAL_SUM_ROWS
+        visit.hold(self._threads, (start, min(end, len(visit.numbers))))
+        return blocks
 
     def _differing(self, W: Array) -> Array:
         """Return one tile where all are the same, as they are at the start; else all of them."""
@@ -238,17 +260,16 @@ class Evaluation:
     def _steepest(self, W: Array, of: MeasuredRows, poll: Callable[[], None]) -> Array:
         """Return the largest size of each hidden unit's derivative at some rows (units, lanes), of the lanes in W."""
         kernels, lanes, n = self._tile_kernels, self._tiles.lanes, len(of.visited)
-        rows, parts = (
-            kernels.rows_of(of.X, of.y, of.visited),
-            min(-(-self._threads.count // len(W)), -(-n // CHUNK_ROWS)),
-        )
+        visit = kernels.visit_of(of.X, of.y, of.visited)
+        parts = min(-(-self._threads.count // len(W)), -(-n // CHUNK_ROWS), max(1, visit.room // CHUNK_ROWS))
         size, workers = part_rows(n, parts), min(self._threads.count, parts * len(W))
         steepest = aligned((parts, len(W), sum(kernels.units) * lanes), kernels.dtype)
-        work, low = parts * kernels.row_work(rows) * len(W) * lanes, 0
+        work, low = parts * kernels.row_work(visit) * len(W) * lanes, 0
         while low < size:
-            high = min(size, low + max(1, self._pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
+            high = min(size, low + chunks(min(self._pace.fitting(work), visit.room // parts)))
             spans = [PartSpan(worker, workers, size, low, high, n, 0) for worker in range(workers)]
-            calls = [kernels.slopes(rows, W, steepest, self._tile_memory[span.worker], span) for span in spans]
+            visit.hold(self._threads, *part_ranges(spans[0], parts))
+            calls = [kernels.slopes(visit.rows, W, steepest, self._tile_memory[span.worker], span) for span in spans]
             self._pace.run(calls, work * (high - low))
             low = high
             poll()
@@ -286,11 +307,13 @@ class Evaluation:
         self._tile_kernels.link()
         sums, n = self._gradient_sums(W, estimator, lanes), self._tile_kernels.n
         size, workers = part_rows(n, GRADIENT_PARTS), min(self._threads.count, GRADIENT_PARTS * len(W))
-        work = 4.0 * GRADIENT_PARTS * self._tile_kernels.row_work(self._tile_kernels.rows) * len(W) * self._tiles.lanes
+        visit = self._tile_kernels.visit
+        work = 4.0 * GRADIENT_PARTS * self._tile_kernels.row_work(visit) * len(W) * self._tiles.lanes
         pace, low = Pace(self._threads), 0
         while low < size:
-            high = min(size, low + max(1, pace.fitting(work) // CHUNK_ROWS) * CHUNK_ROWS)
+            high = min(size, low + chunks(min(pace.fitting(work), visit.room // GRADIENT_PARTS)))
             spans = [PartSpan(worker, workers, size, low, high, n, t) for worker in range(workers)]
+            visit.hold(self._threads, *part_ranges(spans[0], GRADIENT_PARTS))
             calls = [self._tile_kernels.gradient(sums, self._tile_memory[span.worker], span) for span in spans]
             pace.run(calls, work * (high - low))
             low = high

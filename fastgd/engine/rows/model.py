@@ -20,6 +20,7 @@ from fastgd.core.threads import Threads
 from fastgd.engine.arrays import BlockSpan, GradientSums, Lanes, PartSpan, StepSpan
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import CoastingWindow
+from fastgd.engine.rows.visit import Visit
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import Group, TileLayout
 from fastgd.problems import Loss
@@ -53,10 +54,10 @@ class Model(Protocol):
     def multiply_adds(self, d: int, entries: float) -> float:
         """Return those that a pass over a row of so many entries, among d features, takes for a lane."""
 
-    def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout) -> "ModelKernels":
+    def kernels(self, loss: Loss, X: Any, y: Array, order: Array, layout: TileLayout, batch: int = 1) -> "ModelKernels":
         """Return the model's kernels on rows X (n, d), visited in an order (n,), with y (n,) or (n, columns).
 
-        Of a loss of weighted rows, the last column of y has the weights.
+        Of a loss of weighted rows, the last column of y has the weights; `batch`: how many rows a call takes at least.
         """
 
 
@@ -71,12 +72,15 @@ class ModelKernels(Protocol):
         Rows that are visited.
     rows : NamedTuple
         The training rows.
+    visit : Visit
+        What brings them to where kernels find them.
     """
 
     layout: TileLayout
     dtype: np.dtype[Any]
     n: int
     rows: Any
+    visit: Visit
 
     @property
     def units(self) -> tuple[int, ...]:
@@ -102,7 +106,7 @@ class ModelKernels(Protocol):
     ) -> KernelCall:
         """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
 
-    def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
+    def sum_all_rows(self, memory: Sequence[Any], threads: Threads, pace: Pace, poll: Callable[[], None]) -> None:
         """Sum over all rows, once, what steps of full batches go on with; asked for where the kernel is `gram`."""
 
     def compile_sums(self, memory: Any) -> None:
@@ -114,10 +118,10 @@ class ModelKernels(Protocol):
     def gradient_of_all(self, sums: GradientSums, memory: Any, span: PartSpan) -> KernelCall:
         """Put the gradient of all rows in a buffer, from what `sum_all_rows` summed."""
 
-    def rows_of(self, X: Any, y: Array, order: Array) -> Any:
-        """Return other rows, of which losses are summed in an order (n,)."""
+    def visit_of(self, X: Any, y: Array, order: Array) -> Visit:
+        """Return a visit of other rows, of which losses are summed in an order (n,)."""
 
-    def row_work(self, rows: Any) -> float:
+    def row_work(self, visit: Visit) -> float:
         """Return the multiply-adds that a pass over a row takes for a lane."""
 
     def addresses(self, measures: Any) -> Array:

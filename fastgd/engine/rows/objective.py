@@ -11,6 +11,7 @@ from fastgd.core.vectors import aligned
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.rows.evaluation import Evaluation, MeasuredRows
 from fastgd.engine.rows.model import Model
+from fastgd.engine.rows.visit import is_sparse
 from fastgd.engine.shapes import Kernel
 from fastgd.engine.tiles import TileLayout
 from fastgd.problems import Loss
@@ -44,7 +45,7 @@ class Objective:
     def __init__(self, loss: Loss, X: Any, y: Array, model: Model, threads: Threads, rows: Array | None = None) -> None:
         groups, itemsize = model.groups(X.shape[1]), X.dtype.itemsize
         parameters = sum(group.size for group in groups)
-        self.loss, self.kernel = loss, model.point_kernel(X.shape[1], itemsize, sparse=not isinstance(X, np.ndarray))
+        self.loss, self.kernel = loss, model.point_kernel(X.shape[1], itemsize, sparse=is_sparse(X))
         tiles = _tiles(self.kernel, parameters * itemsize, model.multiply_adds(X.shape[1], X.size / len(y)))
         self.room = self.kernel.lanes * tiles
         self._training, self._layout = MeasuredRows(X, y, [loss], rows), TileLayout(self.kernel, itemsize, groups)

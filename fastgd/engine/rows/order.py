@@ -1,4 +1,9 @@
-"""The order in which an epoch visits the rows: a counter-based shuffle, keyed by seed, purpose and epoch alone."""
+"""The order in which an epoch visits the rows: a counter-based shuffle, keyed by seed, purpose and epoch alone.
+
+"shuffle" is a permutation of all rows. "blocks" is one for rows that are read from files: blocks of `BLOCK_ROWS`
+training rows, as they stand, are visited in an order of their own, and the rows of each `WINDOW_BLOCKS` blocks in a row
+are shuffled among themselves. So the rows of a window are read from a few places.
+"""
 
 import hashlib
 from functools import lru_cache
@@ -29,6 +34,37 @@ def _shuffle(order, key):
 def shuffle(order: np.ndarray[Any, Any], seed: int, epoch: int) -> None:
     """Fill `order` (n,) int32 with the permutation of this epoch (from 0)."""
     _shuffle(order, np.uint64(stream_key(seed, "shuffle", epoch)))
+
+
+BLOCK_ROWS = 1024  # of a block; the last one may be shorter
+WINDOW_BLOCKS = 32  # whose rows are shuffled together
+
+
+@jit
+def _shuffle_blocks(order, blocks, key):
+    """Visit the blocks in the order of `blocks`, and the rows of a window in an order of their own."""
+    n, at, begin = order.shape[0], 0, 0
+    for place in range(blocks.shape[0]):
+        first = np.int64(blocks[place]) * BLOCK_ROWS
+        for row in range(first, min(first + BLOCK_ROWS, n)):
+            order[at] = row
+            at += 1
+        if (place + 1) % WINDOW_BLOCKS == 0 or place + 1 == blocks.shape[0]:
+            for i in range(at - 1, begin, -1):
+                random = splitmix(key + np.uint64(i)) >> np.uint64(32)
+                j = begin + np.int64((random * np.uint64(i - begin + 1)) >> np.uint64(32))
+                order[i], order[j] = order[j], order[i]
+            begin = at
+
+
+def reorder(order: np.ndarray[Any, Any], kind: str, seed: int, epoch: int) -> None:
+    """Fill `order` (n,) int32 with the permutation of this epoch (from 0): "shuffle" or "blocks"."""
+    if kind == "shuffle":
+        shuffle(order, seed, epoch)
+        return
+    blocks = np.empty(-(-len(order) // BLOCK_ROWS), np.int32)
+    _shuffle(blocks, np.uint64(stream_key(seed, "blocks", epoch)))
+    _shuffle_blocks(order, blocks, np.uint64(stream_key(seed, "windows", epoch)))
 
 
 def subsample(n: int, count: int) -> np.ndarray[Any, Any]:

@@ -1,15 +1,16 @@
 """What a cohort computes, and the memory that it takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from fastgd.engine.arrays import CHUNK_ROWS, chunk_rows
+from fastgd.engine.coast.powers import table_size
 from fastgd.engine.rows.model import Model
 from fastgd.engine.shapes import MOST_SWEPT_ROWS, Kernel, gram_parts, single_shape
-from fastgd.optimizers.coasting import EVERY_STEP, Coast
+from fastgd.optimizers.coasting import EVERY_STEP, Coast, stays_in_frame
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import Loss
 
@@ -30,8 +31,8 @@ class CohortSpec:
         The hyper-parameters that a schedule drives.
     loss : Loss
     batch_size : int
-    shuffled : bool
-        Whether each epoch has its own order of the rows.
+    order : {"shuffle", "blocks", "sequential"}
+        In which each epoch visits the rows: see `engine.rows.order`.
     model : Model
         What is minimised: see `engine.rows.model`.
     init : "zeros", float or tuple of float
@@ -57,7 +58,7 @@ class CohortSpec:
     scheduled: tuple[str, ...]
     loss: Loss
     batch_size: int
-    shuffled: bool
+    order: str
     model: Model
     init: Any
     seed: int
@@ -89,6 +90,11 @@ class CohortSpec:
         for name in self.rule.penalties:
             others[names.index(name)] = 0
         return np.stack([penalised, others])
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether each epoch has its own order of the rows."""
+        return self.order != "sequential"
 
     @property
     def touches(self) -> bool:
@@ -125,22 +131,26 @@ class CohortSpec:
         return self.in_blocks(d, itemsize), self.sweeps_alone, self.sweeps and self.batch_size
 
 
-def most_entries(indptr: Array, rows: int) -> int:
-    """Return the most entries that so many sparse rows can have together."""
-    lengths = np.diff(indptr)
-    largest = np.partition(lengths, len(lengths) - rows)[len(lengths) - rows :] if rows < len(lengths) else lengths
-    return int(max(1, largest.sum()))
-
-
 WINDOW_BYTES = 16 << 20  # of a tile's window of steps, if its state is not much larger
 FEWEST_STEPS, MOST_STEPS = 64, 1 << 20  # of a window
+FRAMED_WINDOWS = 8  # as long is a window in whose frame parameters can be kept: its end is then most of what it costs
+
+
+def coasting(spec: CohortSpec, untouched: Coast | str, d: int, entries: float, itemsize: int) -> CohortSpec:
+    """Return a cohort in which parameters without a gradient coast, rest or step; see `window_steps`."""
+    window = window_steps(untouched, spec, d, entries, itemsize)
+    if isinstance(untouched, Coast):
+        for steps in (min(FRAMED_WINDOWS * window, MOST_STEPS), window):
+            if stays_in_frame(untouched, spec.hyper, spec.l2, steps, itemsize):
+                return replace(spec, untouched=replace(untouched, framed=True), window=steps)
+    return replace(spec, untouched=untouched, window=window)
 
 
 def window_steps(untouched: Coast | str, spec: CohortSpec, d: int, entries: float, itemsize: int) -> int:
     """Return the steps after which all parameters of a cohort are brought up to date.
 
-    So many that this costs a sixteenth of what the batches' entries do, if the steps' matrices do not take more than a
-    quarter of the parameters' memory.
+    So many that this costs a sixteenth of what the batches' entries do, if the steps' matrices, where they differ, do
+    not take more than a quarter of the parameters' memory.
 
     Parameters
     ----------
@@ -154,18 +164,29 @@ def window_steps(untouched: Coast | str, spec: CohortSpec, d: int, entries: floa
     if isinstance(untouched, str):
         return 0
     wanted = 16 * d / max(1.0, min(d, entries * spec.batch_size))
-    state = (1 + spec.rule.slots) * d * spec.kernel.lanes * itemsize
-    room = max(WINDOW_BYTES, state // 4) / _step_bytes(untouched, spec, itemsize)
-    return int(1 << int(np.log2(np.clip(min(wanted, room), FEWEST_STEPS, MOST_STEPS))))
+    if not untouched.steady:
+        state = (1 + spec.rule.slots) * d * spec.kernel.lanes * itemsize
+        wanted = min(wanted, max(WINDOW_BYTES, state // 4) / _step_bytes(untouched, spec, itemsize))
+    return int(1 << int(np.log2(np.clip(wanted, FEWEST_STEPS, MOST_STEPS))))
 
 
 def _step_bytes(coast: Coast, spec: CohortSpec, itemsize: int) -> int:
     """The bytes that a tile keeps of a step: two nodes of the tree, and what steps one by one need."""
-    lanes = spec.kernel.lanes
-    numbers = 2 * len(coast.entries) * (1 if coast.shared else lanes)
+    numbers = 2 * _matrix_numbers(coast, spec)
     if coast.replays:
-        numbers += lanes * (spec.rule.coefficients + bool(spec.scheduled) * (spec.rule.hyper + 1))
+        numbers += spec.kernel.lanes * (spec.rule.coefficients + bool(spec.scheduled) * (spec.rule.hyper + 1))
     return numbers * itemsize
+
+
+def _matrix_numbers(coast: Coast, spec: CohortSpec) -> int:
+    return len(coast.entries) * (1 if coast.shared else spec.kernel.lanes)
+
+
+def _window_bytes(coast: Coast, spec: CohortSpec, itemsize: int) -> int:
+    """The bytes that a tile keeps of a window of steps."""
+    if coast.steady:
+        return table_size(spec.window) * _matrix_numbers(coast, spec) * itemsize
+    return spec.window * _step_bytes(coast, spec, itemsize)
 
 
 def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) -> int:
@@ -189,7 +210,7 @@ def cohort_bytes(spec: CohortSpec, n: int, d: int, lanes: int, itemsize: int) ->
         copies, tables = copies + wide * (2 + spec.rule.slots) + 1, 0 if spec.kernel.gram else 2
     window = 0
     if isinstance(spec.untouched, Coast):
-        window = spec.kernel.tiles(lanes) * (spec.window * _step_bytes(spec.untouched, spec, itemsize) + 4 * d)
+        window = spec.kernel.tiles(lanes) * (_window_bytes(spec.untouched, spec, itemsize) + 4 * d)
     if spec.listed:  # at most a worker for each tile
         lists = min(spec.listed, d) * spec.kernel.lanes * itemsize + 8 * spec.listed + 4 * d
         window += spec.kernel.tiles(lanes) * lists

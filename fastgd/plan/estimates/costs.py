@@ -2,7 +2,7 @@
 
 Each part of a run is so many multiply-adds at the machine's peak and so many bytes at its bandwidth
 (`engine/machine.py`), by the constants below. They were measured by `python -m benchmarks.costs`, which prints what it
-predicts beside what it finds: a study that runs alone is meant to take between half and twice of what is said here.
+predicts beside what it finds: a study that runs alone is meant to take between 1 / 1.5 and 1.5 times what is said here.
 Lanes that end early cost less. Starting the program, reading data and compiling kernels come on top.
 """
 
@@ -18,53 +18,58 @@ import numpy as np
 from fastgd.common.numbers import amount, seconds
 from fastgd.core.threads import available_threads
 from fastgd.engine.machine import Machine, limits
+from fastgd.engine.network.model import Network
+from fastgd.engine.rows.model import Model
 from fastgd.engine.shapes import Kernel, point_kernel, single_shape
 from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.plan.estimates import memory
-from fastgd.plan.estimates.operations import Operations, of_landscape, of_loss, of_rule
+from fastgd.plan.estimates.operations import Operations, of_activation, of_landscape, of_loss, of_rule
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
+from fastgd.plan.units.workload import Workload
 from fastgd.problems import Loss
 
-# --- constants: measured on a Xeon with AVX-512, by the processors' clocks, the least of several --------------------
+# --- constants: measured on an EPYC (Zen 4) with AVX-512, by the processors' clocks ----------------------------------
 
 # Operations on a vector of lanes, in multiply-adds at the machine's peak.
-MULTIPLY_ADDS_PER_OPERATION = {"simple": 1.3, "division": 24.0, "root": 32.0, "function": 60.0}
-MULTIPLY_ADDS_PER_SLOT = 5.0  # of reading and writing a parameter or a slot
-MULTIPLY_ADDS_PER_CATCH_UP = {False: 65.0, True: 350.0}  # of a parameter that coasted: linear, or with a series
+MULTIPLY_ADDS_PER_OPERATION = {"simple": 0.9, "division": 6.0, "root": 5.5, "function": 32.0}
+MULTIPLY_ADDS_PER_SLOT = 1.9  # of reading and writing a parameter or a slot
+MULTIPLY_ADDS_PER_CATCH_UP = {False: 28.0, True: 470.0}  # of a parameter that coasted: linear, or with a series
 NOISE_OPERATIONS: Operations = Operations({"simple": 12, "root": 1, "function": 2})  # of a normal number
 MEASURE_OPERATIONS: Operations = Operations({"simple": 6})  # of accuracy or r2, where the margins are there
 # Rows and tiles.
-ROWS_SHARE_OF_PEAK = 0.85  # what products of rows and lanes reach
-NARROW_TILE_FACTOR = {1: 2.6, 2: 1.45, 4: 1.2, 8: 1.0}  # of a lane, by half registers of its tile (engine.shapes)
-SINGLE_LANE_READS_PER_ROW = 1.5  # how often one lane's kernel reads a row
-SPARSE_BANDWIDTH_FACTOR = 1.4  # of looking up parameters, against that of long arrays
+ROWS_SHARE_OF_PEAK = 0.92  # what products of rows and lanes reach
+NARROW_TILE_FACTOR = {1: 1.95, 2: 1.4, 4: 1.3, 8: 1.0}  # of a lane, by half registers of its tile (engine.shapes)
+SPARSE_BANDWIDTH_FACTOR = 5.0  # of looking up parameters, many of them in caches, against that of long arrays
 ACCESSES_PER_ENTRY = {"train": 3, "evaluate": 1}  # reads and writes of a lane's parameter
-SECONDS_PER_ENTRY = {"train": 8e-9, "evaluate": 3.5e-9}  # and tile, beside these accesses
-SECONDS_PER_SINGLE_LANE_ROW = 25e-9
-SECONDS_PER_TILE_STEP = {False: 1e-6, True: 0.1e-6}  # by whether rows are sparse
-SECONDS_PER_CALL = 0.2e-3  # of kernels: calls end with an epoch, at a checkpoint and with a large batch
+SECONDS_PER_ENTRY = {"train": 5.7e-9, "evaluate": 2.6e-9}  # and tile, beside these accesses
+SECONDS_PER_SINGLE_LANE_ROW = 18e-9
+SECONDS_PER_MAPPED_BYTE = 0.25e-9  # of rows in a file whose pages the system holds, on a thread
+SECONDS_PER_FORMED_VALUE = 2.8e-9  # that is standardised or rounded as kernels pass over it, on a thread
+SECONDS_PER_TILE_STEP = 0.13e-6
+SECONDS_PER_CALL = 0.15e-3  # of kernels: calls end with an epoch, at a checkpoint and with a large batch
 LINE_EVALUATIONS_PER_STEP = 12  # of a line search
 LINE_CALLS_PER_STEP = 5  # of one by X'X
 # Checkpoints of a cohort.
-SECONDS_PER_CHECKPOINT = 1.2e-3  # beside the sums; half as long again with the gradient's norm
+SECONDS_PER_CHECKPOINT = 0.9e-3  # beside the sums; half as long again with the gradient's norm
 SECONDS_PER_UNMOVED_CHECKPOINT = 0.15e-3  # at which no lane has moved since the one before
 SECONDS_PER_EFFECTIVE_RATE = 50e-9  # of a feature and lane
 SECONDS_PER_COMPARED_PARAMETER = 12e-9  # of a lane, whose last step is measured
 # Storing.
-SECONDS_PER_UNIT_FILES = 12e-3
-SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.2e-3, 3e-6  # of a cohort, and of each of its rows
+SECONDS_PER_UNIT_FILES = 35e-3
+SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.05e-3, 3e-6  # of a cohort, and of each of its rows
 SECONDS_PER_SWARM_TRIAL = 2e-6
-SECONDS_PER_SWARM_NUMBER = 21e-9  # in curves, which a thread of its own writes
+SECONDS_PER_SWARM_NUMBER = 13e-9  # in curves, which a thread of its own writes
 FOLDER_SECONDS, FOLDER_BYTES = 0.05, 26_000  # of any results
 BYTES_PER_NUMBER = 5.0  # compressed from 8
 BYTES_PER_TRIAL = 40  # of a cohort, compressed
 BYTES_PER_SWARM_TRIAL = 12  # compressed, beside its coordinates
 # Swarms.
-SECONDS_PER_READING, SECONDS_PER_READ_COORDINATE = 15e-9, 10e-9  # of a lane at a checkpoint
-SECONDS_PER_JUDGED_TRIAL, SECONDS_PER_JUDGED_COORDINATE = 1.3e-6, 0.2e-6  # of judging what became of it
-SECONDS_PER_FOLLOWED_STEP, SECONDS_PER_TRAJECTORY_ROW = 80e-6, 0.5e-6
+SECONDS_PER_SWARM_STEP = 0.8e-9  # of a lane, beside its operations
+SECONDS_PER_READING, SECONDS_PER_READ_COORDINATE = 7e-9, 4.5e-9  # of a lane at a checkpoint
+SECONDS_PER_JUDGED_TRIAL, SECONDS_PER_JUDGED_COORDINATE = 0.6e-6, 0.1e-6  # of judging what became of it
+SECONDS_PER_FOLLOWED_STEP, SECONDS_PER_TRAJECTORY_ROW = 36e-6, 0.23e-6
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,12 @@ class Cost:
     @property
     def seconds(self) -> float:
         """Seconds of all of it."""
-        return self.training + self.evaluation + self.storing
+        return self.computing + self.storing
+
+    @property
+    def computing(self) -> float:
+        """Seconds of all but storing."""
+        return self.training + self.evaluation
 
     def in_words(self) -> str:
         """Return it as a line of text."""
@@ -128,6 +138,10 @@ class Pace(NamedTuple):
         """Return this machine's; by default with all threads that the process may use."""
         return cls(limits(threads), threads or available_threads())
 
+    def with_threads(self, threads: int) -> Pace:
+        """Return that of so many threads which are each as fast as one of these."""
+        return Pace(Machine(*(limit * threads / self.threads for limit in self.machine)), threads)
+
     def speed(self, dtype: str) -> Speed:
         """Return how fast each thread is where all of them work."""
         peak = self.machine.gflops_float32 if dtype == "float32" else self.machine.gflops_float64
@@ -164,6 +178,7 @@ class _Rows:
     itemsize: int
     loss: Loss
     speed: Speed
+    model: Model | None = None
 
     @property
     def tiles(self) -> int:
@@ -189,11 +204,21 @@ class _Rows:
             return self.kernel.lanes * loss + self.multiply_adds * (SECONDS_PER_ENTRY[what] + look_up)
         if self.single and self.kernel.network:  # whose loss is taken of whole vectors
             loss *= single_shape(self.itemsize).width
-        alone = self.single and not self.kernel.network
-        reads = passes if self.kernel.parts else SINGLE_LANE_READS_PER_ROW if alone and what == "train" else 1.0
-        row = reads * self.features * self.itemsize * self.speed.byte
-        row += SECONDS_PER_SINGLE_LANE_ROW * alone
-        return row + self.kernel.lanes * self._of_lane(passes * self.multiply_adds, loss)
+        loss += self._units(what == "train")
+        lanes = self.kernel.lanes * self._of_lane(passes * self.multiply_adds, loss)
+        row = self.features * self.itemsize * self.speed.byte
+        if self.single and not self.kernel.network:
+            return lanes + row + SECONDS_PER_SINGLE_LANE_ROW
+        return max(lanes, (passes if self.kernel.parts else 1) * row)  # which is read ahead of products
+
+    def _units(self, derivative: bool) -> float:
+        """Return the seconds of a row's hidden units, for one lane."""
+        if not isinstance(self.model, Network):
+            return 0.0
+        counts = of_activation(self.model.activation)
+        if derivative:
+            counts += of_activation(self.model.activation, derivative=True)
+        return sum(self.model.units) * self.speed.of_operations(counts)
 
     def over(self, rows: float, what: str, measures: int = 1) -> float:
         """Return the wall time of a pass over so many rows, which threads share."""
@@ -205,31 +230,54 @@ class _Rows:
 def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
     """Return what a cohort is expected to cost."""
     speed = pace.speed(unit.dtype)
-    rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.work, unit.itemsize, unit.spec.loss, speed)
+    rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.work, unit.itemsize, unit.spec.loss, speed, unit.spec.model)
     trials = unit.count
-    curves, work = len(unit.checkpoints) * trials, unit.workload
-    kept = {"none": 0, "best": 1}.get(work.parameters, trials) * unit.spec.parameters(unit.d)
+    curves = len(unit.checkpoints) * trials
     training, evaluation = _training(unit, rows), _evaluation(unit, rows)
+    row = _of_form(unit.workload) / speed.threads
+    training += row * unit.n * (unit.epochs + unit.snapshots(unit.steps))
+    evaluation += row * (unit.n * unit.evaluated + unit.workload.held_out * len(unit.checkpoints))
     return Cost(
         training=training,
         evaluation=evaluation,
         storing=SECONDS_PER_UNIT_FILES
         + SECONDS_PER_CURVE_ROW * curves
         + SECONDS_PER_STORED_CHECKPOINT * len(unit.checkpoints),
-        disk=curves * (1 + BYTES_PER_NUMBER * work.columns) + trials * BYTES_PER_TRIAL + 8.0 * kept,
+        disk=curves * (1 + BYTES_PER_NUMBER * unit.workload.columns)
+        + trials * BYTES_PER_TRIAL
+        + 8.0 * kept_parameters(unit),
         memory=memory.of_cohort(unit, saved=any(unit.courses) or training + evaluation >= unit.saved_after),
     )
 
 
+def _of_form(work: Workload) -> float:
+    """Return the seconds of a thread in which a row comes out of a mapped file and takes the form that kernels see."""
+    return SECONDS_PER_MAPPED_BYTE * work.mapped + SECONDS_PER_FORMED_VALUE * work.formed
+
+
+def kept_parameters(unit: CohortUnit) -> int:
+    """Return how many final parameters of a cohort's trials are stored."""
+    trials = {"none": 0, "best": 1}.get(unit.workload.parameters, unit.count)
+    return trials * unit.spec.parameters(unit.d)
+
+
+def side_by_side(unit: CohortUnit) -> int:
+    """Return how many threads can work at a step of a cohort."""
+    kernel = unit.spec.kernel
+    return kernel.tiles(unit.lanes) * max(1, kernel.parts, 2 * kernel.halves)
+
+
 def _training(unit: CohortUnit, rows: _Rows) -> float:
-    spec, calls = unit.spec, SECONDS_PER_CALL * (ceil(unit.epochs) + len(unit.checkpoints))
+    spec = unit.spec
     if unit.baseline:
         boxes = len(np.unique(spec.hyper, axis=0))
         parameters, sparse = spec.parameters(unit.d), spec.kernel.sparse
         points = _points(parameters, unit.work, unit.itemsize, spec.loss, sparse, rows.speed)
-        return calls + boxes * unit.steps * points.over(unit.n, "evaluate") / points.lanes
+        visits = boxes * unit.steps / points.lanes
+        return visits * (SECONDS_PER_CALL + points.over(unit.n, "evaluate"))
     if spec.kernel.gram:
-        return calls + _by_squares(unit, rows)
+        return _by_squares(unit, rows)
+    calls = SECONDS_PER_CALL * (ceil(unit.epochs) + len(unit.checkpoints))
     snapshots = unit.snapshots(unit.steps) * rows.over(unit.n, "train")
     if spec.line_search is not None:
         margins = 2 * rows.over(unit.n, "evaluate", 0)
@@ -239,7 +287,7 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
         snapshots += unit.steps * (margins + LINE_EVALUATIONS_PER_STEP * (values + SECONDS_PER_CALL))
     step = unit.n / unit.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(unit, rows)
     calls += SECONDS_PER_CALL * unit.steps if spec.kernel.parts else 0.0
-    return calls + snapshots + unit.steps * rows.speed.shared(step, rows.tiles * max(1, spec.kernel.parts))
+    return calls + snapshots + unit.steps * rows.speed.shared(step, side_by_side(unit))
 
 
 def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
@@ -249,9 +297,10 @@ def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
     step = speed.shared(rows.tiles * (spec.kernel.lanes * product + _update(unit, rows)), rows.tiles)
     if spec.line_search is not None:  # the direction's product too, and calls of their own
         step = 2 * step + LINE_CALLS_PER_STEP * SECONDS_PER_CALL
+    calls = SECONDS_PER_CALL * len(unit.checkpoints)
     if spec.batch_size >= unit.n:
-        return speed.shared(unit.n * product, speed.threads) + unit.steps * step
-    return unit.steps * (spec.batch_size * product + step)
+        return calls + speed.shared(unit.n * product, speed.threads) + unit.steps * step
+    return calls + SECONDS_PER_CALL * ceil(unit.epochs) + unit.steps * (spec.batch_size * product + step)
 
 
 def _update(unit: CohortUnit, rows: _Rows) -> float:
@@ -264,9 +313,9 @@ def _update(unit: CohortUnit, rows: _Rows) -> float:
     parameter = (
         speed.of_operations(of_rule(spec.rule)) + MULTIPLY_ADDS_PER_SLOT * (1 + spec.rule.slots) * speed.operation
     )
-    if sparse and isinstance(spec.untouched, Coast):
+    if sparse and isinstance(spec.untouched, Coast) and not spec.untouched.framed:
         parameter += MULTIPLY_ADDS_PER_CATCH_UP[spec.untouched.replays] * speed.operation
-    return SECONDS_PER_TILE_STEP[sparse and spec.untouched != EVERY_STEP] + parameters * lanes * parameter
+    return SECONDS_PER_TILE_STEP + parameters * lanes * parameter
 
 
 def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
@@ -325,7 +374,8 @@ def swarm_cost(unit: SwarmUnit, pace: Pace) -> Cost:
     spec, lanes, d = unit.spec, len(unit.lanes), unit.spec.d
     speed, threads = pace.speed(spec.dtype), pace.threads
     groups = ceil(lanes / spec.width)
-    step = speed.of_operations(_swarm_step(unit)) * groups * spec.width * unit.steps
+    lane = speed.of_operations(_swarm_step(unit)) + SECONDS_PER_SWARM_STEP
+    step = lane * groups * spec.width * unit.steps
     curves, shown = len(unit.checkpoints) * lanes, min(d, 8)
     columns = 7 + shown + bool(unit.search)
     followed, slots = len(unit.followed) * (unit.steps + 1), spec.rule.slots

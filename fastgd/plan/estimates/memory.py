@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from fastgd.common.errors import InputError
 from fastgd.common.numbers import amount
-from fastgd.common.system import MemoryLimit, memory_limits, memory_use
+from fastgd.common.system import MemoryLimit, memory, memory_budget, memory_limits, memory_use
 from fastgd.core.threads import available_threads
+from fastgd.datasets import Data
 from fastgd.engine.arrays import PARTIAL_SUM_ROWS
 from fastgd.engine.linear.evaluation_steps import evaluate_blocks, evaluate_single_blocks
 from fastgd.engine.rows.model import Model
@@ -129,6 +130,14 @@ def room(kinds: Collection[str] = ("dense",), threads: int | None = None) -> Roo
     apart = {"RLIMIT_AS": addresses, "RLIMIT_DATA": 1.5 * STACK_BYTES * started}
     rooms = (Room(limit.left - taken - apart.get(limit.name, 0.0), limit) for limit in memory_limits())
     return min(rooms, key=lambda room: room.left)
+
+
+@contextmanager
+def budget_beside(data: Sequence[Data], most: int | None) -> Iterator[None]:
+    """Leave half of the memory to the pages of files where rows are streamed, unless the run's user says how much."""
+    streamed = most is None and any(rows.origin == "stream" for rows in data)
+    with memory_budget(memory() // 2 if streamed else None):
+        yield
 
 
 def require(threads: int | None = None) -> None:

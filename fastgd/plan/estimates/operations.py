@@ -10,12 +10,13 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import LOSSES, Landscape, Loss, with_outputs
+from fastgd.problems.activations import Activation
 
 # How often each kind of operation is done: "simple" (sums, products, comparisons), "division", "root", "function".
 Operations: TypeAlias = Counter[str]
 
 _KINDS = {"divide": "division", "reciprocal": "division", "sqrt": "root", "cbrt": "function", "power": "function"}
-_FUNCTIONS = ("exp", "log", "sin", "cos", "tan", "arc", "sinh", "cosh")
+_FUNCTIONS = ("exp", "log", "sin", "cos", "tan", "arc", "sinh", "cosh", "erf")
 MOST_TRACED_COORDINATES = 16  # of a landscape; more of them take operations in proportion
 
 
@@ -68,6 +69,13 @@ def of_loss(loss: Loss, derivative: bool = False) -> Operations:
     counts: Operations = Counter()
     value: Any = loss.log_terms if loss.shares_logarithms else loss.value
     (loss.derivative if derivative else value)(_Counting(counts), _Counting(counts))
+    return counts
+
+
+def of_activation(activation: Activation, derivative: bool = False) -> Operations:
+    """Return the operations of a hidden unit for one row, or of its derivative."""
+    counts: Operations = Counter()
+    (activation.derivative if derivative else activation.value)(_Counting(counts))
     return counts
 
 

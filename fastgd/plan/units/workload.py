@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastgd.datasets import Data
+from fastgd.datasets.staged_rows import StagedRows
 from fastgd.engine.rows.spec import CohortSpec
+from fastgd.engine.rows.staging import fits_whole, room_for
 from fastgd.plan.units.recording import DEAD_UNITS, EFFECTIVE_RATES, LAYER_NORMS, LAYER_UPDATES, columns_of
 from fastgd.problems import Loss
 from fastgd.study.config import Study
@@ -39,7 +42,9 @@ class Workload:
     parameters : {"none", "best", "all", "best_iterate"}
         Whose parameters are kept.
     copied : float
-        Bytes of the rows, where a fold standardises a copy of its own, and of targets with their weights.
+        Bytes of targets with their weights, and of the rows that take their form in a buffer.
+    mapped, formed : float
+        Of a row, the bytes that stand in a mapped file, and the values that take their form in each pass.
     """
 
     rows: int = 0
@@ -56,6 +61,8 @@ class Workload:
     of_weights: bool = False
     parameters: str = "none"
     copied: float = 0.0
+    mapped: float = 0.0
+    formed: float = 0.0
 
 
 NOTHING_BESIDE = Workload()  # the loss over the training rows
@@ -81,18 +88,37 @@ def workload(study: Study, data: Data, spec: CohortSpec, feedback: bool) -> Work
         touched=_touched(data, spec.batch_size) if data.sparse else 0.0,
         of_weights=not {"composite_loss", "nonzeros"}.isdisjoint(metrics),
         parameters=study.record.parameters,
-        copied=_copied(data, spec.loss),
+        copied=_copied(data, spec.loss) + _staged(data, spec.batch_size),
+        mapped=_row_bytes(data.X) * (data.origin != "memory"),
+        formed=data.X.size / data.X.shape[0] * (isinstance(data.X, StagedRows) and not fits_whole(data.X)),
     )
 
 
 def _copied(data: Data, loss: Loss) -> float:
+    """Return the bytes of targets with their weights."""
     itemsize = data.y.dtype.itemsize
     held_out = 0 if data.y_validation is None else len(data.y_validation)
-    # targets with their weights, of which the steps and the measures have some each
-    copied = float(loss.weighted * loss.columns * itemsize * (2 * len(data.y) + held_out))
-    if data.unscaled:
-        copied += data.X.size * itemsize if isinstance(data.X, np.ndarray) else data.X.nnz * (itemsize + 4)
-    return copied
+    # of which the steps and the measures have some each
+    return float(loss.weighted * loss.columns * itemsize * (2 * len(data.y) + held_out))
+
+
+def _staged(data: Data, batch_size: int) -> float:
+    """Return the bytes of the buffers in which training rows, and held-out ones if they are others, take their form."""
+    found = _stage(data.X, batch_size)
+    return found if data.X_validation is data.X else found + _stage(data.X_validation, batch_size)
+
+
+def _stage(X: Any, batch_size: int) -> float:
+    if not isinstance(X, StagedRows):
+        return 0.0
+    return room_for(X, batch_size) / X.shape[0] * X.size * (X.dtype.itemsize + 4 * X.sparse)
+
+
+def _row_bytes(X: Any) -> float:
+    """Return the bytes of a row as it was loaded, on average."""
+    source = X.source if isinstance(X, StagedRows) else X
+    entry = source.dtype.itemsize + (0 if isinstance(source, np.ndarray) else source.indices.dtype.itemsize)
+    return float(entry * source.size / source.shape[0])
 
 
 def _of_held_out(metrics: Sequence[str]) -> list[str]:

@@ -45,14 +45,19 @@ HEIGHT = 3.0  # inches, of the axes of a problem
 class View:
     """How curves are seen: the scales and limits of their axes, as `curves` takes them.
 
-    `seeds`: whether lines are medians over seeds, whose spread is chance, and not over starts.
+    `chance`: over what lines are medians, where their spread is chance; empty of starts and folds.
     """
 
     scale: Scale
-    seeds: bool
+    chance: str
     x_scale: str | None = None
     x_limits: Sequence[float] | None = None
     y_limits: Sequence[float] | None = None
+
+
+def chance_of(results: Results) -> str:
+    """Return over what lines are medians, where their spread is chance; empty of starts and folds."""
+    return results.spread_over if results.repeats == "seeds" else ""
 
 
 def curves(
@@ -114,7 +119,7 @@ def curves(
     """
     chosen = looks(methods(results))
     metric, x = metric or results.metric(), x or ("step" if results.on_landscapes else "epoch")
-    view = View(scale_of(results, metric, scale), results.repeats == "seeds", x_scale, x_limits, y_limits)
+    view = View(scale_of(results, metric, scale), chance_of(results), x_scale, x_limits, y_limits)
     named = only(problems_of(results), problem)
     heights = [HEIGHT] * len(named)
     if spread is None and len(named) > 1:
@@ -134,7 +139,7 @@ def curves(
         else:
             figure = overview(problems, chosen, len(named) > 1, view)
         name_axes(figure.axes, label(x), view.scale.words(results, problems))
-        key_of(figure, own, spread, results.repeats)
+        key_of(figure, own, spread, results.spread_over)
         note(figure, words)
     return figure
 
@@ -260,8 +265,8 @@ def _scale(axes: Axes, bundles: Sequence[Bundle], view: View) -> None:
     if log:
         label_ticks(axes.yaxis, axes.get_ylim())
     end_lines_below(axes)
-    noise = [bundle.noise for bundle in bundles if view.seeds and bundle.noise > 0]
-    mark_floors(axes, view.scale, bundles[0].problem, float(np.median(noise)) if noise else 0.0)
+    noise = [bundle.noise for bundle in bundles if view.chance and bundle.noise > 0]
+    mark_floors(axes, view.scale, bundles[0].problem, float(np.median(noise)) if noise else 0.0, view.chance)
 
 
 def _mark_beyond(axes: Axes, bundles: Sequence[Bundle], chosen: Mapping[str, Look]) -> None:

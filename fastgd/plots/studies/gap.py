@@ -9,7 +9,7 @@ from fastgd.plots.bundles import bundles_of
 from fastgd.plots.pages import note, only, page_of
 from fastgd.plots.readings import label, methods, problems_of
 from fastgd.plots.scales import scale_of
-from fastgd.plots.studies.curves import HEIGHT, View, key_of, overview
+from fastgd.plots.studies.curves import HEIGHT, View, chance_of, key_of, overview
 from fastgd.plots.style import looks, name_axes, style
 
 
@@ -57,13 +57,13 @@ def gap(
         The metric has no best value or was not measured; or there is no such axis, scale, problem or page.
     """
     chosen, x = looks(methods(results)), x or ("step" if results.on_landscapes else "epoch")
-    view = View(scale_of(results, metric, "gap"), results.repeats == "seeds", x_scale, x_limits, y_limits)
+    view = View(scale_of(results, metric, "gap"), chance_of(results), x_scale, x_limits, y_limits)
     named = only(problems_of(results), problem)
     shown, words = page_of(named, page, "problems", [HEIGHT] * len(named))
     problems = bundles_of(results, metric, x, shown, view.scale)
     with style():
         figure = overview(problems, chosen, len(named) > 1, view)
         name_axes(figure.axes, label(x), view.scale.words(results, problems))
-        key_of(figure, [one for own in problems.values() for one in own], False, results.repeats)
+        key_of(figure, [one for own in problems.values() for one in own], False, results.spread_over)
         note(figure, words)
     return figure

@@ -256,5 +256,5 @@ def _handles(results: Results, values: Array, below: Array, floors: Sequence[flo
         handles.append(Patch(facecolor=BETTER, label=f"below the scale, down to {number(below.min())}"))
     if floors:
         spread = number(floors[0], 2) if len(floors) == 1 else f"{number(min(floors), 2)} to {number(max(floors), 2)}"
-        handles.append(key_line(label=f"on the scale: seeds differ by {spread}", **_NOISE))
+        handles.append(key_line(label=f"on the scale: {results.spread_over} differ by {spread}", **_NOISE))
     return handles

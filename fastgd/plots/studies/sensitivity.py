@@ -117,7 +117,7 @@ def sensitivity(
             if axes.get_yscale() == "log":
                 label_ticks(axes.yaxis, axes.get_ylim())
             end_lines_below(axes)
-            mark_floors(axes, shown_as, name, noise.get(name, 0.0))
+            mark_floors(axes, shown_as, name, noise.get(name, 0.0), results.spread_over)
             mark_beyond(axes, tables[name], hyper, chosen, bands=not shown_as.is_gap)
             marks += mark_rates(axes, results, tables[name], hyper)
             mark_lost(strip, axes, lost[name], chosen)
@@ -268,7 +268,7 @@ def _handles(ranking: pd.DataFrame, lost: Array, results: Results) -> list[Artis
         )
     if words:
         handles.append(key_line(marker="o", markersize=4, label=words))
-        handles.append(key_band(f"range of the {results.repeats}"))
+        handles.append(key_band(f"range of the {results.spread_over}"))
     best: dict[str, Any] = {"marker": "o", "markersize": 8, "markeredgecolor": "black"}
     handles.append(key_line(linestyle="", label="best", **best))
     for there, marker in ((np.isinf(lost), "x"), (np.isnan(lost), "o")):

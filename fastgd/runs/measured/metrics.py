@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
-from fastgd.datasets.record import with_weights
+from fastgd.datasets.data import with_weights
 from fastgd.datasets.targets import columns_of_targets
 from fastgd.engine.rows.cohort import AnyCohort, Cohort
 from fastgd.engine.rows.evaluation import MeasuredRows

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.core.threads import Threads
-from fastgd.datasets import Data, scaled
+from fastgd.datasets import Data
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.clock import Clock
 from fastgd.runs.measured.metrics import Recorder
@@ -35,7 +35,6 @@ def retrace(unit: CohortUnit, data: Data, steps: Array, clock: Clock, threads: T
     """
     unit = replace(unit, record=Record())  # nothing but the loss is measured
     schedule = ScheduleValues.of(unit)
-    data = scaled(data)
     cohort = make_cohort(unit, data.X, data.y_and_weights, threads, schedule, data.rows)
     with clock.compiling(unit.kernels):
         compile_cohort(cohort, unit)

@@ -15,7 +15,7 @@ from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
-from fastgd.datasets import Data, scaled
+from fastgd.datasets import Data
 from fastgd.datasets.arrays import Arrays
 from fastgd.engine.rows.objective import Objective
 from fastgd.plan.estimates import memory
@@ -218,7 +218,6 @@ class _Survey:
         self._grid, self._solutions, self._clock = grid, solutions, clock
         self._spec, self._scale = solutions[0].unit.spec, solutions[0].unit.scale
         self._require_memory(data)
-        data = scaled(data)
         self._objective = Objective(self._spec.loss, data.X, data.y_and_weights, self._spec.model, threads, data.rows)
         self._groups, self._epsilon = self._spec.model.groups(data.X.shape[1]), float(np.finfo(data.X.dtype).eps)
         self._emit, clock.report = emit, None

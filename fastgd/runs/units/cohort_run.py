@@ -1,11 +1,12 @@
 """A cohort at work: from checkpoint to checkpoint, with lanes that end retired."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
@@ -24,6 +25,7 @@ from fastgd.runs.trials import TrialRecords
 from fastgd.runs.units.schedule_values import ScheduleValues
 from fastgd.runs.units.stopping import Stopping
 from fastgd.runs.units.unit_work import UnitWork, below, prefixed
+from fastgd.store.schema import FAILED
 from fastgd.store.states import StateInfo
 from fastgd.study.models import BEST_ITERATE
 
@@ -270,15 +272,7 @@ class CohortRun(UnitWork):
             self.sink.append("curves", columns)
 
     def _hand_over_trials(self) -> None:
-        unit = self.unit
-        rows = self.records.rows(unit.ids, unit.batches)
-        trials = unit.table().assign(
-            **rows.drop(columns="trial_id"),
-            cohort_id=unit.name,
-            cohort_lanes=unit.lanes,
-            **{f"{stage}_seconds": self.spent(stage) for stage in ("compile", "train", "evaluate")},
-        )
-        self.sink.trials(trials)
+        self.sink.trials(_trial_rows(self.unit, self.records, self.spent))
 
     # --- trials of which longer ones go on ----------------------------------------------------------------------------
 
@@ -348,6 +342,25 @@ class CohortRun(UnitWork):
         self.recorded = int(state["recorded"][0])
         for name, part in self._parts.items():
             part.restore(below(name, state))
+
+
+def failed_trials(unit: CohortUnit, reason: str) -> pd.DataFrame:
+    """Return the rows of the trials of a unit that has failed, and why."""
+    records = TrialRecords(unit.lanes)
+    for lane in range(unit.lanes):
+        records.end(lane, FAILED, reason, 0)
+    return _trial_rows(unit, records, lambda _: 0.0)
+
+
+def _trial_rows(unit: CohortUnit, records: TrialRecords, spent: Callable[[str], float]) -> pd.DataFrame:
+    """Return a row for each trial of a unit; `spent(stage)` gives seconds."""
+    rows = records.rows(unit.ids, unit.batches)
+    return unit.table().assign(
+        **rows.drop(columns="trial_id"),
+        cohort_id=unit.name,
+        cohort_lanes=unit.lanes,
+        **{f"{stage}_seconds": spent(stage) for stage in ("compile", "train", "evaluate")},
+    )
 
 
 def _renamings(old: Sequence[str], new: Sequence[Sequence[str]]) -> Iterator[dict[str, str]]:

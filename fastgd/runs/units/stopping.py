@@ -23,7 +23,7 @@ class Stopping:
     first : ndarray (lanes,)
         The objective at the start.
     best : ndarray (lanes,)
-        The lowest value of what is watched that counted as an improvement.
+        The lowest value of what is watched that counted as an improvement; with an absolute tolerance the lowest.
     since : ndarray (lanes,)
         The epoch of that improvement.
     guessing : bool
@@ -73,9 +73,10 @@ class Stopping:
         """
         first, best, watched = self.first[lanes], self.best[lanes], loss if watched is None else watched
         with np.errstate(invalid="ignore"):
-            better = watched < best - self.stop.tolerance * np.abs(best)
+            better = watched < best - self.stop.tolerance * (np.abs(best) if self.stop.relative else 1.0)
         better |= np.isfinite(watched) & ~np.isfinite(best)  # a validation loss may be infinite at the start
-        self.best[lanes] = np.where(better, watched, best)
+        lower = better if self.stop.relative else better | (watched < best)
+        self.best[lanes] = np.where(lower, watched, best)
         self.since[lanes] = np.where(better, epoch, self.since[lanes])
 
         status = np.full(len(lanes), "", object)
@@ -101,5 +102,6 @@ class Stopping:
                 return f"the objective reached {loss:.6g}, the target is {self.stop.target:.6g}"
             case "stalled" | "early_stopped":
                 of = " of the validation loss" if status == "early_stopped" else ""
-                return f"no relative improvement{of} of {self.stop.tolerance:g} in {self.stop.patience} epochs"
+                kind = "relative " if self.stop.relative else ""
+                return f"no {kind}improvement{of} of {self.stop.tolerance:g} in {self.stop.patience} epochs"
         return ""

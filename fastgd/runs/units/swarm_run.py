@@ -23,7 +23,7 @@ from fastgd.runs.units.schedule_values import ScheduleValues
 from fastgd.runs.units.trajectories import record_trajectories
 from fastgd.runs.units.unit_work import UnitWork, below, prefixed
 from fastgd.store.disk.rows import Names
-from fastgd.store.schema import COORDINATES
+from fastgd.store.schema import COORDINATES, FAILED
 
 Array = npt.NDArray[Any]
 
@@ -63,7 +63,7 @@ class SwarmRun(UnitWork):
         super().__init__(unit, self.swarm, unit.ids, sink, clock)
         self.rates = ScheduleValues.of(unit).rate
         self.which, start = unit.places(unit.lanes)
-        self.names = {"trial_id": Names(unit.ids, self.which), "start": unit.number_of(start)}
+        self.names = _names(unit, self.which, start)
         self.best = np.full(len(unit.lanes), np.inf)
         self.first: Reading | None = None
         self.tail: list[Reading] = []
@@ -91,9 +91,9 @@ class SwarmRun(UnitWork):
         self.clock.ended(len(self.which), lost)
         found = {"best_loss": self.best, "steps_to_tolerance": np.ma.masked_less(tolerance, 0)}
         rows = self._trial_rows(outcomes, first, self.tail[-1])
-        configuration = {"configuration": Names(self.unit.configurations, self.which)}
+        planned = _planned_rows(self.unit, self.which)
         with self.clock.stage("store"):
-            self.sink.append("trials", self.names | configuration | rows | found | spent, len(self.which))
+            self.sink.append("trials", self.names | planned | rows | found | spent, len(self.which))
 
     def _stops(self) -> list[int]:
         """Return the steps at which lanes are recorded, or read to be judged in the end."""
@@ -143,19 +143,6 @@ class SwarmRun(UnitWork):
         return rows | _coordinates("x_", reading.positions)
 
     def _trial_rows(self, outcomes: Outcomes, first: Reading, end: Reading) -> dict[str, Any]:
-        unit, spec = self.unit, self.unit.spec
-        own = {
-            **unit.columns,
-            "landscape": spec.landscape.name,
-            "d": spec.d,
-            "noise": spec.noise,
-            "dtype": spec.dtype,
-            "kernel": unit.kernel,
-            "in_study": True,
-            "cohort_id": unit.whole[0],
-            "cohort_lanes": unit.whole[1],
-        }
-        numbers = {name: np.ma.masked_invalid(values[self.which]) for name, values in unit.numbers.items()}
         found = {
             "status": outcomes.status,
             "reason": outcomes.reason,
@@ -165,7 +152,7 @@ class SwarmRun(UnitWork):
             "final_grad_norm": end.grad_norm,
         }
         points = _coordinates("start_", first.positions) | _coordinates("end_", end.positions)
-        return own | numbers | found | points
+        return found | points
 
     # --- saved states -------------------------------------------------------------------------------------------------
 
@@ -186,6 +173,35 @@ class SwarmRun(UnitWork):
         """Take over a saved state."""
         self.recorded, self.best = int(state["done"]), state["best"]
         self.first, *self.tail = (Reading(**below(f"reading.{at}", state)) for at in range(int(state["readings"])))
+
+
+def failed_rows(unit: SwarmUnit, reason: str) -> dict[str, Any]:
+    """Return the rows of the trials of a unit that has failed, and why."""
+    which, start = unit.places(unit.lanes)
+    became = {"status": FAILED, "reason": reason, "steps": 0}
+    return _names(unit, which, start) | _planned_rows(unit, which) | became
+
+
+def _names(unit: SwarmUnit, which: Array, start: Array) -> dict[str, Any]:
+    return {"trial_id": Names(unit.ids, which), "start": unit.number_of(start)}
+
+
+def _planned_rows(unit: SwarmUnit, which: Array) -> dict[str, Any]:
+    """Return what the plan knows of the trials of configurations `which` (lanes,)."""
+    spec, numbers = unit.spec, unit.numbers.items()
+    return {
+        **unit.columns,
+        "configuration": Names(unit.configurations, which),
+        "landscape": spec.landscape.name,
+        "d": spec.d,
+        "noise": spec.noise,
+        "dtype": spec.dtype,
+        "kernel": unit.kernel,
+        "in_study": True,
+        "cohort_id": unit.whole[0],
+        "cohort_lanes": unit.whole[1],
+        **{name: np.ma.masked_invalid(values[which]) for name, values in numbers},
+    }
 
 
 def _coordinates(prefix: str, positions: Array) -> dict[str, Array]:

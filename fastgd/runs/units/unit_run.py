@@ -3,7 +3,7 @@
 from contextlib import nullcontext
 
 from fastgd.core.threads import Threads
-from fastgd.datasets import Data, scaled
+from fastgd.datasets import Data
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
@@ -42,11 +42,10 @@ def run_unit(
         which only parameters are wanted. The trials of any other cohort end as "timeout" then.
     """
     with Threads(None) if threads is None else nullcontext(threads) as pool:
-        rows = None if data is None else scaled(data)
         if isinstance(unit, SurfaceUnit):
-            sink.surface(unit.problem, surface_of(unit, rows, clock, pool), unit.specification)
+            sink.surface(unit.problem, surface_of(unit, data, clock, pool), unit.specification)
         elif isinstance(unit, SwarmUnit):
             SwarmRun(unit, sink, clock, pool).run()
         else:
-            assert rows is not None
-            CohortRun(unit, rows, sink, clock, pool).run()
+            assert data is not None
+            CohortRun(unit, data, sink, clock, pool).run()

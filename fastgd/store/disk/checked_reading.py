@@ -12,18 +12,19 @@ like is a link is read, and not written to.
 """
 
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as pds
 import pyarrow.parquet as pq
 
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, UnreadableError
 from fastgd.common.parsing import fault_of, from_json
+from fastgd.common.remote import arrow_filesystem, is_remote, parquet_source
 from fastgd.store.disk.seal import DamageError, check
 
 # Keys of the metadata in a footer: the file's own name, and the id of the results folder that it belongs to.
@@ -34,10 +35,6 @@ SCHEMA_VERSION, SURFACE_INFO = b"fastgd.schema", b"fastgd.surface"
 FORMAT = pds.ParquetFileFormat(
     default_fragment_scan_options=pds.ParquetFragmentScanOptions(page_checksum_verification=True)
 )
-
-
-class UnreadableError(InputError):
-    """The system refuses to read a file, so that nothing is known about its content."""
 
 
 class Footer(NamedTuple):
@@ -89,13 +86,17 @@ def read_footer(path: Path) -> Footer:
     with naming_damage(path):
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for its writer
             raise UnreadableError(f"{path} is no file: move it out of the results folder")
-    with naming_damage(path), path.open("rb") as file:
+    with naming_damage(path), _opened_for_footer(path) as file:
         sealed = check(file)
         found = pq.read_metadata(file)
         footer = Footer(found.schema.to_arrow_schema(), found.num_rows, sealed)
         if bool(footer.entry(PART_NAME)) != sealed:
             raise DamageError("its seal is gone")
     return footer
+
+
+def _opened_for_footer(path: Path) -> BinaryIO:
+    return path.open("rb", buffering=0) if is_remote(path) else path.open("rb")
 
 
 def read_own_footer(path: Path, folder: str) -> Footer:
@@ -157,8 +158,8 @@ def is_own(path: Path, folder: str) -> bool:
         return False
     try:
         read_own_footer(path, folder)
-    except (InputError, OSError):
-        return False
+    except (InputError, OSError) as error:
+        return _refused(path, error)
     return True
 
 
@@ -166,8 +167,15 @@ def is_foreign(path: Path) -> bool:
     """Whether a file is an intact one that fastgd did not write: such a file is left where it is."""
     try:
         return not _is_marked(read_footer(path))
-    except (InputError, OSError):
-        return False
+    except (InputError, OSError) as error:
+        return _refused(path, error)
+
+
+def _refused(path: Path, error: Exception) -> bool:
+    """Return False: it is not known whose a file is; raise where the store of an object could not be reached."""
+    if is_remote(path) and isinstance(error, UnreadableError):
+        raise error
+    return False
 
 
 def _is_marked(footer: Footer) -> bool:
@@ -177,8 +185,14 @@ def _is_marked(footer: Footer) -> bool:
 @contextmanager
 def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file whose pages are checked as they are read; errors name the file."""
-    with naming_damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with naming_damage(path), pq.ParquetFile(**parquet_source(path), page_checksum_verification=True) as file:
         yield file
+
+
+def dataset_of(paths: Sequence[Path], schema: pa.Schema) -> pds.Dataset:
+    """Return files as one dataset, whose pages are checked as they are read."""
+    filesystem = arrow_filesystem(paths[0]) if paths else None
+    return pds.dataset([str(path) for path in paths], schema=schema, format=FORMAT, filesystem=filesystem)
 
 
 def row_groups(path: Path, columns: list[str] | None = None, without: Iterable[int] = ()) -> Iterator[pa.Table]:

@@ -1,8 +1,7 @@
-"""Writes files that appear whole or not at all: under a temporary name, fsync, rename, fsync of the folder."""
+"""Writes files that appear whole or not at all, on a disk or in an object store (`new_files.py`)."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -10,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fastgd.common.errors import InputError
+from fastgd.common.remote import mapped
 from fastgd.store.disk.checked_reading import PART_NAME, name_in_footer
+from fastgd.store.disk.new_files import NewFile, fsync_folder, new_file, temporary
 from fastgd.store.disk.seal import seal
 
 # A row group is full with so many rows or bytes: smaller groups make files larger and slower to scan, and writing or
@@ -27,24 +28,15 @@ def writing(path: Path) -> Iterator[None]:
         raise InputError(f"cannot write to {path}: {error.strerror or error}") from error
 
 
-def temporary(target: Path) -> Path:
-    """Return the name under which a file is written: hidden, so that every reader of Parquet folders skips it."""
-    return target.with_name("." + target.name)
-
-
-def create(path: Path) -> BinaryIO:
-    """Create a file in place of one that a killed process may have left there; a link is replaced, not followed."""
-    path.unlink(missing_ok=True)
-    return path.open("x+b")
-
-
 @contextmanager
 def replacing(target: Path) -> Iterator[BinaryIO]:
     """Write a file that takes the place of another, durably, when all of it is written."""
-    with writing(target), create(temporary(target)) as file:
-        yield file
-        _close(file)
-        _take_name(target)
+    with writing(target):
+        new = new_file(target)
+        with closing(new.stream):
+            yield new.stream
+            new.complete()
+            new.publish()
 
 
 def write_text(target: Path, text: str) -> None:
@@ -55,12 +47,9 @@ def write_text(target: Path, text: str) -> None:
 
 def remove(paths: Iterable[Path]) -> None:
     """Delete files, durably; links and the files that they lead to are left alone."""
-    folders = set()
-    for path in paths:
-        if not path.is_symlink() and not path.parent.is_symlink():
-            path.unlink(missing_ok=True)
-            folders.add(path.parent)
-    for folder in folders:
+    own = [path for path in paths if not path.is_symlink() and not path.parent.is_symlink()]
+    mapped(lambda path: path.unlink(missing_ok=True), own)
+    for folder in {path.parent for path in own}:
         fsync_folder(folder)
 
 
@@ -69,27 +58,6 @@ def make_folders(*folders: Path) -> None:
     for folder in folders:
         folder.mkdir(exist_ok=True)
     fsync_folder(folders[0].parent)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make renames and deletions in a folder durable."""
-    if os.name == "posix":  # elsewhere a folder cannot be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _close(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()
-
-
-def _take_name(target: Path) -> None:
-    os.replace(temporary(target), target)
-    fsync_folder(target.parent)
 
 
 class TableFile:
@@ -108,7 +76,7 @@ class TableFile:
     def __init__(self, target: Path, schema: pa.Schema) -> None:
         self.target = target
         self.schema = schema
-        self._file: BinaryIO | None = None
+        self._new: NewFile | None = None
         self._writer: Any = None
         self._pending: list[pa.Table] = []
         self._rows = self._bytes = 0
@@ -122,7 +90,7 @@ class TableFile:
     @property
     def bytes(self) -> int:
         """The bytes that were written to the file so far."""
-        return self._file.tell() if self._file else 0
+        return self._new.stream.tell() if self._new else 0
 
     def write(self, table: pa.Table) -> None:
         """Add rows, which are kept in memory until they fill a row group."""
@@ -141,46 +109,54 @@ class TableFile:
         """
         if self._writer is None and not self._rows and not empty:
             return []
-        self.complete()
         with writing(self.target):
-            _take_name(self.target)
+            self._completed().publish()
         return [self.target.name]
 
-    def complete(self) -> None:
-        """Seal the file and make it durable, under its temporary name; it takes no more rows."""
-        if self._file and self._file.closed:
-            return
+    def keep(self, hidden: Path | None = None) -> Path:
+        """Complete the file, leave it under a hidden name, by default its temporary one, and return that."""
+        place = hidden or temporary(self.target)
         with writing(self.target):
-            self._open()
-            self._flush(self._rows)
-            assert self._file is not None
-            self._writer.close()
-            seal(self._file)
-            _close(self._file)
+            self._completed().keep(place)
+        return place
+
+    def complete(self) -> None:
+        """Seal the file; it takes no more rows."""
+        self._completed()
+
+    def _completed(self) -> NewFile:
+        with writing(self.target):
+            writer, new = self._open()
+            if not new.stream.closed:
+                self._flush(self._rows)
+                writer.close()
+                seal(new.stream)
+                new.complete()
+        return new
 
     def discard(self) -> None:
         """Discard a file that was not published."""
         self._pending = []
-        if self._file:
-            for part in filter(None, (self._writer, self._file)):
+        if self._new:
+            for part in filter(None, (self._writer, self._new.stream)):
                 with suppress(OSError):  # a full disk may be why the file is dropped
                     part.close()
-            temporary(self.target).unlink(missing_ok=True)
+            self._new.discard()
 
     def _flush(self, rows: int) -> None:
         if not rows:
             return
         table = pa.concat_tables(self._pending)
         with writing(self.target):
-            self._open().write_table(table.slice(0, rows), row_group_size=ROW_GROUP_ROWS)
+            self._open()[0].write_table(table.slice(0, rows), row_group_size=ROW_GROUP_ROWS)
         rest = table.slice(rows).combine_chunks()
         self._pending, self._rows, self._bytes = [rest], rest.num_rows, rest.nbytes
 
-    def _open(self) -> pq.ParquetWriter:
-        if self._writer is None:
-            self._file = create(temporary(self.target))
+    def _open(self) -> tuple[Any, NewFile]:
+        if self._new is None:
+            self._new = new_file(self.target)
             self._writer = pq.ParquetWriter(
-                self._file,
+                self._new.stream,
                 self.schema.with_metadata(
                     {**(self.schema.metadata or {}), PART_NAME: name_in_footer(self.target).encode()}
                 ),
@@ -190,7 +166,7 @@ class TableFile:
                 write_page_checksum=True,
                 max_rows_per_page=ROW_GROUP_ROWS,
             )
-        return self._writer
+        return self._writer, self._new
 
     def _encodings(self) -> dict[str, str]:
         """How numbers are encoded: bytes of floats apart from one another, whole numbers by their differences.

@@ -18,12 +18,14 @@ hash of `study.toml`.
 import hashlib
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+
+from fastgd.common.remote import RemoteFile
 
 MARK = b"fastgd seal 1\n\0\0"
 MAGIC = b"PAR1"
@@ -90,7 +92,7 @@ def read_tail(file: BinaryIO) -> Tail:
     DamageError
         The file is no Parquet file, or was cut short.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
     if size < len(MAGIC) + _ENDING.size:
         raise DamageError(f"it has {size} bytes, too few for a Parquet file")
     length, magic = _ENDING.unpack(_at(file, size - _ENDING.size, _ENDING.size))
@@ -113,13 +115,20 @@ def read_tail(file: BinaryIO) -> Tail:
 
 def _digest(file: BinaryIO, positions: NDArray[np.void], footer: bytes) -> bytes:
     digest = hashlib.sha256(positions.tobytes())
-    size = os.fstat(file.fileno()).st_size
-    for offset, length in positions.tolist():
-        if offset + length > size:
-            raise DamageError("its seal is not as it was written")
-        digest.update(_at(file, offset, length))
+    size, places = file.seek(0, os.SEEK_END), positions.tolist()
+    if any(offset + length > size for offset, length in places):
+        raise DamageError("its seal is not as it was written")
+    for header in _pieces(file, places):
+        digest.update(header)
     digest.update(footer)
     return digest.digest()
+
+
+def _pieces(file: BinaryIO, places: list[tuple[int, int]]) -> Iterable[bytes]:
+    """Return the bytes at several positions; those of an object in a store at once, since each request waits."""
+    if isinstance(file, RemoteFile):
+        return file.pieces([(offset, offset + length) for offset, length in places])
+    return (_at(file, offset, length) for offset, length in places)
 
 
 def _at(file: BinaryIO, offset: int, length: int) -> bytes:

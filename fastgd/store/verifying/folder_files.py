@@ -6,13 +6,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, UnreadableError
 from fastgd.common.parsing import from_toml
 from fastgd.store.contents import ATTACHED, KINDS, Contents, attached_files, generation_of, numbers_of
 from fastgd.store.disk.checked_reading import (
     FOLDER_ID,
     Footer,
-    UnreadableError,
     damaged_file,
     foreign_file,
     is_foreign,
@@ -93,6 +92,8 @@ class FolderFiles:
         path = self.path / "manifest.json"
         try:
             return Manifest.read(self.path)
+        except UnreadableError:
+            raise
         except InputError as error:
             if not any((self.path / "trials").glob("*.parquet")):
                 raise
@@ -184,6 +185,8 @@ class FolderFiles:
     def _report_unnamed(self, path: Path) -> None:
         try:
             read_own_footer(path, self.folder_id)
+        except UnreadableError:
+            raise
         except InputError:
             self.report.note(path, "is not part of the results: no commit record names it")
             return
@@ -221,6 +224,8 @@ class FolderFiles:
         path = self.path / "study.toml"
         try:
             return from_toml(read_study(self.path))
+        except UnreadableError:
+            raise
         except ValueError as error:  # what it is, or that it is no study
             self.report.wrong(path, str(error).removeprefix(f"{path} ").partition(". Run")[0])
             self.set_aside += [path] if path.is_file() else []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fastgd.common.properties import cached_property
 from fastgd.store.disk.checked_reading import open_parquet
-from fastgd.store.schema import PARAMETERS, UNFINISHED
+from fastgd.store.schema import FAILED, PARAMETERS, UNFINISHED
 from fastgd.store.verifying.findings import Finding
 from fastgd.store.verifying.folder_files import FolderFiles, readable_groups
 from fastgd.store.verifying.whole_curves import CurveCheck
@@ -199,8 +199,8 @@ class Inspection:
                 if len(twice):
                     lost[twice] = True
                     self.report.wrong_in_record(path, "holds rows of curves twice", record)
-        unfinished = self.trials["status"].isin(UNFINISHED).to_numpy()
-        broken = curves.broken(self.trials["steps"].fillna(0).to_numpy(), unfinished)
+        ended_early = self.trials["status"].isin((*UNFINISHED, FAILED)).to_numpy()
+        broken = curves.broken(self.trials["steps"].fillna(0).to_numpy(), ended_early)
         reported = self.report.waiting_in("curves")
         for number in sorted(set(self.trials.loc[broken & ~lost, "record"]) - reported):
             self.report.wrong_in_record(self.files.records[number], "has trials whose curves are not whole", number)
@@ -245,7 +245,8 @@ class Inspection:
         counts = np.bincount(places[places >= 0], minlength=len(self.trials))
         record, manifest = self.files.study.get("record"), self.files.manifest
         asked = isinstance(record, dict) and record.get("parameters") in OF_ALL and "start" not in self.trials
-        lacking = (counts == 0) & self.trials["in_study"].eq(True) & ~self.trials["status"].isin(UNFINISHED)
+        lacking = (counts == 0) & self.trials["in_study"].eq(True)
+        lacking &= ~self.trials["status"].isin((*UNFINISHED, FAILED))
         lacking &= ~self.trials["lost"] & (asked and manifest is not None and manifest.ended is not None)
         # a run with a limit of time may have ended before it computed them
         if_lacking = self.report.remarks if self.files.study.get("max_seconds") else self.report.findings

@@ -8,8 +8,6 @@ and the machine, so that it can be written again. Results of versions before hav
 says so. Snapshots stay, with their rows: what had been saved of units on their way is as good as before.
 """
 
-import os
-import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
@@ -25,7 +23,8 @@ from fastgd.common.folders import expanded
 from fastgd.store.compaction import rewrite
 from fastgd.store.contents import Contents
 from fastgd.store.disk.checked_reading import foreign_file, read_footer
-from fastgd.store.disk.files import fsync_folder, make_folders, remove, writing
+from fastgd.store.disk.files import make_folders, remove, writing
+from fastgd.store.disk.new_files import give_second_name
 from fastgd.store.folder import DAMAGED, lock, refuse_links
 from fastgd.store.manifest import SCHEMA, Manifest
 from fastgd.store.snapshots import Snapshots
@@ -147,7 +146,7 @@ def _repair(found: Inspection) -> Path | None:
     path, bad = files.path, [*files.set_aside, *found.bad_groups]
     for file in files.foreign:  # before anything is changed: only the user can move it
         raise foreign_file(file)
-    for file in filter(Path.is_symlink, bad):
+    for file in filter(lambda file: file.is_symlink(), bad):
         raise InputError(f"{file} is a symbolic link: restore what it leads to, or remove it, and repair again")
     parts = [file for file in files.set_aside if file.suffix == ".parquet"]
     manifest = files.manifest or _manifest_of_footers([*parts, *files.records])
@@ -189,13 +188,7 @@ def _keep(files: Iterable[Path], path: Path, place: Path) -> None:
     for file in files:
         target = place / file.relative_to(path)
         make_folders(target.parent)
-        try:
-            os.link(file, target, follow_symlinks=False)
-        except (OSError, NotImplementedError):  # the latter: the platform cannot link to a link itself
-            shutil.copy2(file, target, follow_symlinks=False)
-            with target.open("rb") as copy:
-                os.fsync(copy.fileno())
-        fsync_folder(target.parent)
+        give_second_name(file, target)
 
 
 def _rows_of_no_good_trial(found: Inspection) -> Any:

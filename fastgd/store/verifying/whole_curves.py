@@ -53,8 +53,12 @@ class CurveCheck:
         return trials[steps <= earlier]
 
     def broken(self, last_steps: NDArray[np.int64], may_end_early: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return which curves are not whole, for trials that ended at `last_steps`."""
-        broken = (self._first_step != 0) | ((self._last_step < last_steps) & ~may_end_early)
+        """Return which curves are not whole, for trials that ended at `last_steps`.
+
+        What ended early before its first step may not have begun, and has no curve then.
+        """
+        not_begun = (self._last_step < 0) & (last_steps == 0) & may_end_early
+        broken = ((self._first_step != 0) & ~not_begun) | ((self._last_step < last_steps) & ~may_end_early)
         for block in self._unreadable:
             broken |= (self._first_block < block) & (self._last_block > block)
         return np.asarray(broken)

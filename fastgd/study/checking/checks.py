@@ -217,7 +217,9 @@ def _nothing_held_out(study: StudyFields) -> str:
 def _check_patience(study: StudyFields) -> None:
     """Refuse what says how patience is counted where there is none, or where there is nothing to watch."""
     stop = study.stop
-    for key in ("watch", "tolerance"):
+    if stop.relative and stop.tolerance >= 1:
+        raise failure("must be less than 1", "stop", "tolerance", found=stop.tolerance)
+    for key in ("watch", "tolerance", "relative"):
         if stop.patience is None and getattr(stop, key) != Stop.model_fields[key].default:
             raise failure("goes with stop.patience, which is missing", "stop", key, found=getattr(stop, key))
     if stop.watch == "validation_loss" and (key := _nothing_held_out(study)):

@@ -37,7 +37,7 @@ def check_landscapes(study: StudyFields) -> None:
 
 
 def _check_record(study: StudyFields) -> None:
-    for key in ("target", "patience", "watch", "tolerance"):
+    for key in ("target", "patience", "watch", "tolerance", "relative"):
         if getattr(study.stop, key) != Stop.model_fields[key].default:
             text = "goes with problems over data; trials on landscapes take all their steps (see problem.tolerance)"
             raise failure(text, "stop", key, found=getattr(study.stop, key))

@@ -1,0 +1,136 @@
+"""Datasets whose rows stay in files: where they come from, and what stands in their folder of the cache."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from fastgd.common.errors import InputError
+from fastgd.common.remote import is_remote
+from fastgd.datasets.mapped import row_cache
+from fastgd.datasets.mapped.array_files import Check, RowsWriter, open_matrix, writing
+from fastgd.datasets.mapped.row_files import OF_FORMAT
+from fastgd.datasets.readers import csv, npz, parquet, svm
+from fastgd.datasets.readers.reading import COMPRESSED, CORRUPT, Format, Reading
+from fastgd.datasets.record import Dataset, Matrix, Numbered, Place, row_number
+
+BESIDE = ("y", "weights", "groups")  # the arrays that are read into memory
+UNPACKED = 4  # times its size, roughly, is what a compressed text holds
+
+
+def read(file: Path, kind: Format, keys: Reading, origin: Literal["map", "stream"]) -> Dataset:
+    """Return the dataset of a file, or of a folder of files, whose rows are mapped.
+
+    It equals the dataset that is read into memory, to the fingerprint. What had to be written for it, or computed of
+    all rows, is in the cache for the next time.
+    """
+    keys = keys._replace(whole=False)
+    files = [*_files(file, kind), *(keys.beside if keys.zero_based == "auto" else ())]
+    root = str(file if is_remote(file) else file.absolute())  # the names of folders below it may make columns
+    key = row_cache.key_of(files, repr((root, kind, keys._replace(beside=()))))
+
+    def make(folder: Path) -> dict[str, Any]:
+        return _made(file, kind, keys, folder)
+
+    entry = row_cache.found_or_made(key, str(file), make)
+    return replace(_opened(file, kind, keys, entry), origin=origin)
+
+
+def size_in_memory(file: Path, kind: Format) -> int:
+    """Return about how many bytes a file takes in memory, by its headers or its size; nothing is read.
+
+    It is 0 where that cannot be told: the reader says what is wrong.
+    """
+    try:
+        if kind == "parquet":
+            return parquet.size_of(parquet.files_of(file))[0]
+        if kind == "npz":
+            return npz.member(file, "X").bytes
+        return file.stat().st_size * (UNPACKED if file.suffix.lower() in COMPRESSED else 1)
+    except (*CORRUPT, InputError, KeyError):
+        return 0
+
+
+def _files(file: Path, kind: Format) -> list[Path]:
+    return parquet.files_of(file) if kind == "parquet" else [file]
+
+
+def _made(file: Path, kind: Format, keys: Reading, folder: Path) -> dict[str, Any]:
+    """Write the rows of a file, and what else there is of its dataset, into a folder; return what describes them."""
+    writers: list[RowsWriter] = []
+
+    def start() -> RowsWriter:
+        for writer in writers:
+            writer.abandon()
+        writers.append(RowsWriter(folder, str(file), _within_limit(folder.parent, file)))
+        return writers[-1]
+
+    try:
+        dataset, in_place = OF_FORMAT[kind](file, keys, start)
+    finally:
+        for writer in writers:
+            writer.abandon()
+    for name in BESIDE:
+        if (array := getattr(dataset, name)) is not None:
+            with writing(folder / f"{name}.npy"):
+                np.save(folder / f"{name}.npy", array)
+    numbered = isinstance(dataset.features, Numbered)
+    found: dict[str, Any] = {"fingerprint": dataset.fingerprint, "notes": dataset.notes, "targets": dataset.targets}
+    found["features"] = len(dataset.features) if numbered else list(dataset.features)
+    if in_place:
+        found["in_place"] = [in_place.offset, in_place.shape, in_place.dtype.str]
+    return found
+
+
+def _within_limit(cache: Path, file: Path) -> Check:
+    """Return what refuses to write more than the cache may take."""
+    most, written = row_cache.limit(cache), 0
+
+    def check(size: int) -> None:
+        nonlocal written
+        written += size
+        if written > most:
+            raise InputError(
+                f"{file}: its rows take more than {most / 1e9:,.1f} GB in a form that maps, which is all that may be "
+                f"written to {cache}: {row_cache.LIMIT} = {4 * most}, for example, in the environment permits more"
+            )
+
+    return check
+
+
+def _opened(file: Path, kind: Format, keys: Reading, entry: row_cache.Entry) -> Dataset:
+    """Return the dataset in a folder of the cache."""
+    meta, arrays = entry.meta, {name: _array(entry.folder / f"{name}.npy") for name in BESIDE}
+    features = Numbered(meta["features"]) if isinstance(meta["features"], int) else tuple(meta["features"])
+    return Dataset(
+        str(file),
+        _rows(file, meta, entry.folder, len(features)),
+        arrays["y"],
+        features,
+        meta["fingerprint"],
+        tuple(meta["notes"]),
+        _place(file, kind, keys),
+        tuple(meta["targets"]),
+        weights=arrays["weights"],
+        groups=arrays["groups"],
+        folder=entry.folder,
+    )
+
+
+def _rows(file: Path, meta: Mapping[str, Any], folder: Path, columns: int) -> Matrix:
+    if "in_place" not in meta:
+        return open_matrix(folder, columns)
+    offset, shape, dtype = meta["in_place"]
+    return npz.Member(tuple(shape), np.dtype(dtype), False, offset).map(file)
+
+
+def _array(file: Path) -> Any:
+    return np.load(file, allow_pickle=False) if file.exists() else None
+
+
+def _place(file: Path, kind: Format, keys: Reading) -> Place:
+    if kind == "csv":
+        return csv.place_of(file, keys.csv)
+    return svm.place_of(file) if kind == "svm" else row_number

@@ -1,0 +1,160 @@
+"""Files of rows, read once and in pieces into a form that maps; each becomes what its reader makes of it in memory.
+
+What is done to a row is done to the rows of a piece, by the functions of the readers. What needs a whole column, as
+targets, weights and groups do, stays in memory until all of it is there.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastgd.datasets import frames
+from fastgd.datasets.arrays import of_rows
+from fastgd.datasets.csr import check_columns
+from fastgd.datasets.mapped.array_files import RowsWriter
+from fastgd.datasets.readers import csv, npz, parquet, parquet_lists, svm
+from fastgd.datasets.readers.reading import Format, Reading, pop_groups, pop_targets, pop_weights
+from fastgd.datasets.record import Dataset, Place, row_number, shifted
+
+VALUES_AT_ONCE = 1 << 21  # that are read and written together
+
+
+class Written(NamedTuple):
+    """A dataset whose rows are mapped: as they stand in the user's file, or as they were written."""
+
+    dataset: Dataset
+    in_place: npz.Member | None = None
+
+
+def of_npz(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:
+    """Return the dataset of an .npz file, whose rows are mapped where they stand if they can be."""
+    beside = npz.arrays(file, "y", *keys.beside_targets)
+    found = npz.member(file, "X")
+    if len(found.shape) != 2:
+        return Written(npz.read(file, keys))  # which refuses it
+    if found.maps:
+        return Written(npz.dataset_of(file, found.map(file), beside, keys), found)
+    writer = start()
+    for block in npz.pieces(file, "X", found, VALUES_AT_ONCE):
+        numbers = block.dtype.kind in "biuf"  # others are refused
+        writer.append(block.astype(block.dtype if block.dtype == np.float32 or not numbers else np.float64, copy=False))
+    return Written(npz.dataset_of(file, np.asarray(writer.close()), beside, keys))
+
+
+def of_svm(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:
+    """Return the dataset of an svmlight file."""
+    zero_based, writer, targets = svm.counts_from_0((file, *keys.beside), keys.zero_based), start(), [np.zeros(0)]
+    for X, y in svm.pieces(file, zero_based):
+        writer.append(X)
+        targets.append(y)
+    if keys.n_features is not None:
+        check_columns(writer.columns, keys.n_features, str(file))
+    y, notes = np.concatenate(targets), svm.notes_of(keys, zero_based)
+    X = writer.close(keys.n_features)
+    return Written(of_rows(str(file), X, y, notes=notes, place=svm.place_of(file)))
+
+
+def of_parquet(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:
+    """Return the dataset of a table of columns, or of one of lists."""
+    others = list(keys.beside_targets)
+    whole, types, notes = parquet.opened(file, (*keys.targets, *others), in_memory=False)
+    if not parquet_lists.is_of_lists(types, file):
+        parquet.check_columns(list(types), keys, file)
+        tables = parquet.pieces(whole, list(types), file, VALUES_AT_ONCE)
+        return _of_frames((table.to_pandas(ignore_metadata=True) for table in tables), file, keys, start(), notes)
+    target = parquet_lists.target(types, keys, file)
+    writer, beside, first = start(), [], 0
+    for table in parquet.pieces(whole, [*parquet_lists.COLUMNS, target, *others], file, VALUES_AT_ONCE):
+        writer.append(parquet_lists.rows(table, file, keys.n_features, first))
+        beside.append(table.select([target, *others]).to_pandas(ignore_metadata=True))
+        first += table.num_rows
+    found = _Beside(_joined(beside), keys._replace(target=target), file, row_number)
+    dataset = of_rows(str(file), writer.close(keys.n_features), found.y, notes=notes)
+    return Written(replace(dataset, weights=found.weights, groups=found.groups))
+
+
+def of_csv(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:
+    """Return the dataset of a text table.
+
+    Whether a column holds numbers or texts is a matter of all its rows: where a later piece shows that a target, or a
+    group, is a text, the file is read again.
+    """
+    texts: set[str] = set()
+    named = {name for name in (keys.target, keys.group) if isinstance(name, str)}
+    while True:
+        kinds: dict[str, str] = {}
+        pieces = _alike(csv.pieces(file, keys, VALUES_AT_ONCE, texts), kinds, file, keys, named - texts)
+        try:
+            return _of_frames(pieces, file, keys, start(), (), csv.place_of(file, keys.csv))
+        except _Texts as found:
+            texts.add(found.column)
+
+
+class _Texts(Exception):  # noqa: N818
+    """A column that was read as numbers holds texts, too."""
+
+    def __init__(self, column: str) -> None:
+        super().__init__(column)
+        self.column = column
+
+
+def _alike(
+    pieces: Iterable[Any], kinds: dict[str, str], file: Path, keys: Reading, may_be_texts: set[str]
+) -> Iterable[Any]:
+    """Yield tables whose columns hold what they held before; see `of_csv`."""
+    for frame in pieces:
+        for name, kind in csv.kinds_of(frame).items():
+            before = kinds.get(name, kind)
+            kinds[name] = kind if kind != "nothing" else before
+            if kind == before or "nothing" in (kind, before):
+                continue
+            if name in may_be_texts:
+                raise _Texts(name)
+            if "truths" in (kind, before):  # true and 1 in one column are texts, which no feature is
+                csv.refuse_column(file, keys, name, VALUES_AT_ONCE)
+        yield frame
+
+
+def _of_frames(
+    tables: Iterable[Any],
+    file: Path,
+    keys: Reading,
+    writer: RowsWriter,
+    notes: tuple[str, ...],
+    place: Place = row_number,
+) -> Written:
+    """Return the dataset of tables of pandas that follow each other."""
+    beside, features, names = [], None, [*keys.targets, *keys.beside_targets]
+    for table in tables:
+        beside.append(table[names])
+        table = table.drop(columns=names)
+        features = tuple(map(str, table.columns)) if features is None else features
+        writer.append(frames.numbers(table, str(file), shifted(place, writer.rows)))
+    found = _Beside(_joined(beside), keys, file, place)
+    dataset = of_rows(str(file), writer.close(), found.y, features, notes, place, found.targets)
+    return Written(replace(dataset, weights=found.weights, groups=found.groups))
+
+
+class _Beside:
+    """What a table has beside its features."""
+
+    def __init__(self, table: Any, keys: Reading, file: Path, place: Place) -> None:
+        self.y, self.targets = pop_targets(table, keys, file, place)
+        self.weights, self.groups = pop_weights(table, keys, file, place), pop_groups(table, keys, file, place)
+
+
+def _joined(tables: list[Any]) -> Any:
+    import pandas as pd
+
+    return pd.concat(tables, ignore_index=True)
+
+
+OF_FORMAT: dict[Format, Callable[[Path, Reading, Callable[[], RowsWriter]], Written]] = {
+    "npz": of_npz,
+    "svm": of_svm,
+    "parquet": of_parquet,
+    "csv": of_csv,
+}

@@ -1,0 +1,142 @@
+"""Rows in the order in which they are visited: where they lie, or some at a time in a buffer.
+
+Kernels read rows through an order, and know nothing else of where they are. Of `StagedRows` that order says where in
+the buffer a row stands, if it is there: before a call, the host has the places of the order brought there that the call
+passes over. What a call only looks ahead to is somewhere in the buffer, too, and is asked for again.
+"""
+
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fastgd.core.threads import Threads
+from fastgd.datasets.staged_rows import StagedRows
+from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, Rows, SparseRows, chunk_rows, make_rows
+from fastgd.engine.rows.read_ahead import ReadAhead
+from fastgd.engine.rows.staging import Stage, joined
+
+Array = npt.NDArray[Any]
+
+
+def is_sparse(X: Any) -> bool:
+    """Whether rows are sparse, in memory or staged."""
+    return X.sparse if isinstance(X, StagedRows) else not isinstance(X, np.ndarray)
+
+
+class Visit:
+    """Rows X with y, visited in an order.
+
+    Parameters
+    ----------
+    X : ndarray (N, d), C-contiguous, csr_array (N, d), or StagedRows
+    y : ndarray (N, columns)
+    order : ndarray (n,) int32
+    intercept : bool
+    flat : bool
+        Whether kernels take y flat.
+    batch : int
+        How many places in a row of the order a call passes over at the least.
+    stages : list of Stage, optional
+        Those that other visits have made, which take each in turn.
+
+    Attributes
+    ----------
+    rows : Rows or SparseRows
+        What kernels work on.
+    numbers : ndarray (n,) int32
+        The order.
+    room : int
+        How many places can be held at a time: of rows in memory all, of mapped ones as many as are read ahead.
+    entries : float
+        Of a row, on average.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        y: Array,
+        order: Array,
+        intercept: bool,
+        *,
+        flat: bool = False,
+        batch: int = 1,
+        stages: list[Stage] | None = None,
+    ) -> None:
+        self._X, self._y, self._flat, self._batch = X, y, flat, batch
+        self.numbers, self.intercept, self.entries = order, intercept, max(1.0, X.size / max(1, len(y)))
+        self.rows: Rows | SparseRows
+        self._stages = [] if stages is None else stages
+        self._stage: Stage | None = None
+        if isinstance(X, StagedRows):
+            self._stage = next((stage for stage in self._stages if stage.X is X), None) or Stage(X, batch)
+            if self._stage not in self._stages:
+                self._stages.append(self._stage)
+            X = self._stage.whole
+        self._ahead = ReadAhead(self._source if X is None else X)
+        if X is not None:
+            self.room, self.rows = len(order), make_rows(X, y.reshape(-1) if flat else y, order, intercept)
+            if self._ahead:
+                self.room = max(batch, PARTIAL_SUM_ROWS, self._ahead.ahead)
+        elif self._stage is not None:
+            self._held_y = np.zeros((self._stage.rows, y.shape[1]), y.dtype)
+            self.room, self.rows = self._stage.rows, self._in_stage(self._stage)
+
+    def _in_stage(self, stage: Stage) -> Rows | SparseRows:
+        d, y = self._X.shape[1], self._held_y.reshape(-1) if self._flat else self._held_y
+        order = np.zeros(len(self.numbers), np.int32)
+        chunk = CHUNK_ROWS if self._X.sparse else chunk_rows(d, self._X.dtype.itemsize)
+        common = (y, order, self.numbers, d, self.intercept, chunk, 0, 0)
+        return SparseRows._make((*stage.matrix, *common)) if self._X.sparse else Rows._make((*stage.matrix, *common))
+
+    @property
+    def _source(self) -> Any:
+        return self._X.source if isinstance(self._X, StagedRows) else self._X
+
+    @property
+    def indptr(self) -> Array:
+        """Where the entries of all rows begin (N + 1,), of sparse ones."""
+        return np.asarray(self._source.indptr, np.int64)
+
+    @property
+    def targets(self) -> Array:
+        """What losses take of the rows, in their order: (n, columns)."""
+        return np.asarray(self._y[self.numbers])
+
+    @property
+    def held(self) -> bool:
+        """Whether rows have to be held before a call."""
+        return self._staged or bool(self._ahead)
+
+    @property
+    def _staged(self) -> bool:
+        return self._stage is not None and self._stage.whole is None
+
+    def compile(self) -> None:
+        """Compile what brings rows to the buffer, or load it from the cache."""
+        if self._stage is not None and self._staged:
+            self._stage.compile()
+
+    def other(self, X: Any, y: Array, order: Array) -> Self:
+        """Return a visit of other rows, or of the same ones in another order."""
+        how: dict[str, Any] = {"flat": self._flat, "batch": self._batch, "stages": self._stages}
+        return type(self)(X, y, order, self.intercept, **how)
+
+    def again(self, order: Array) -> Self:
+        """Return a visit of the same rows in another order."""
+        return self.other(self._X, self._y, order)
+
+    def hold(self, threads: Threads, *ranges: tuple[int, int]) -> None:
+        """Have the rows of some ranges of places, at most `room`, where kernels find them."""
+        if self._ahead:
+            self._ahead.pass_over(self.numbers, ranges)
+        if self._stage is None or not self._staged:
+            return
+        numbers, at = joined(self.numbers, ranges), 0
+        if len(numbers) > self.room:
+            raise ValueError(f"{len(numbers)} rows are to be held, and there is room for {self.room}")
+        self._stage.take(numbers, threads)
+        self._held_y[: len(numbers)] = self._y[numbers]
+        for first, end in ranges:
+            self.rows.order[first:end] = np.arange(at, at + end - first, dtype=np.int32)
+            at += end - first

@@ -1,0 +1,423 @@
+"""Studies on Dask clusters of real processes: the bits of a local run, whatever joins, leaves, is killed or fails."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import small_studies
+import snapshot_studies
+from distributed import Client, LocalCluster
+from small_studies import Log
+from test_snapshots import PASSING, files_of
+
+import fastgd
+from fastgd.cli import main
+from fastgd.common.errors import InputError
+from fastgd.runs.dask.addresses import Local, parsed
+from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Progress, Warning_
+
+PACKAGE = Path(fastgd.__file__).parent
+# Dask's nannies do not always start a worker anew that was killed: then there is none to go on with.
+KILLS = pytest.mark.skipif("FASTGD_KILL_WORKERS" not in os.environ, reason="FASTGD_KILL_WORKERS=1 runs it")
+
+
+def cluster_of(workers):
+    return LocalCluster(
+        n_workers=workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address="127.0.0.1:0",
+        silence_logs="CRITICAL",
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with cluster_of(2) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def client(cluster):
+    with Client(cluster, set_as_default=False) as made:
+        yield made
+
+
+def numbers(table, key):
+    """A table in one order, without times, and without dictionaries, whose order is that of commits."""
+    own = table.drop(columns=[name for name in PASSING if name in table])
+    own = own.astype(dict.fromkeys(own.select_dtypes("category"), object))
+    return own.sort_values([name for name in key if name in own], ignore_index=True)
+
+
+def assert_same(found, expected):
+    for kind in ("trials", "curves", "trajectories", "parameters"):
+        one, other = (
+            numbers(results.table(kind).to_pandas(), ["trial_id", "start", "step", "coordinate"])
+            for results in (found, expected)
+        )
+        pd.testing.assert_frame_equal(one, other, check_exact=True)
+
+
+@pytest.fixture(autouse=True)
+def no_long_wait(monkeypatch):
+    """Where Dask does not start killed workers anew, a run ends, and the test fails."""
+    monkeypatch.setattr("fastgd.runs.dask.coordinator.NONE_SECONDS", 60.0)
+
+
+@pytest.fixture
+def there(client):
+    """An executor on two workers, or on one where Dask has not started the other anew that a test before has killed."""
+    client.wait_for_workers(1, timeout=60)
+    return fastgd.DaskExecutor(client)
+
+
+# --- bits -------------------------------------------------------------------------------------------------------------
+
+MANY = {
+    "optimizer": [
+        {"name": "momentum", "lr": [0.01, 0.1, 1e6], "clip": {"kind": "norm", "norm": 1.0}},
+        {"name": "adam", "lr": 0.01, "schedule": {"name": "cosine"}},
+        {"name": "random_search", "low": -1, "high": 1},
+    ],
+    "batch_size": [16, "full"],
+    "seed": [0, 1],
+    "record": {"parameters": "best"},
+    "surface": {"low": -1, "high": 1, "num": 5, "at": "zeros"},
+}
+ADAM = {"name": "adam", "lr": [0.001, 0.01]}
+STUDIES = {
+    "cohorts": (MANY, small_studies.rows()),
+    "sparse": ({"optimizer": ADAM, "batch_size": 1, "seed": [0, 1]}, (snapshot_studies.SPARSE, snapshot_studies.Y)),
+    "network": ({"problem": {"loss": "logistic", "network": {"hidden": [4]}}, "seed": [0, 1]}, small_studies.rows()),
+    "race": (
+        {
+            "problem": {"loss": "logistic", "validation": 0.3},
+            "optimizer": {"name": "momentum", "lr": [0.001, 0.01, 0.1, 1e200]},
+            "epochs": 9,
+            "seed": [0, 1],
+            "search": {"halving": {"factor": 2, "start": 1}},
+            "record": {"parameters": "all"},
+        },
+        small_studies.rows(),
+    ),
+}
+SWARM = {
+    "name": "walks",
+    "steps": 60,
+    "problem": {"landscape": "himmelblau", "noise": 0.1},
+    "optimizer": [{"name": "momentum", "lr": [1e-3, 1e-2]}, {"name": "adam", "lr": 0.1}],
+    "starts": {"uniform": 50},
+    "record": {"trajectories": [0, 7]},
+}
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_has_the_bits_of_a_local_run(name, tmp_path, there):
+    fields, data = STUDIES[name]
+    study, log = small_studies.study_of(**fields), Log()
+    found = fastgd.run(study, tmp_path / "there", data=data, executor=there, on_event=log)
+    expected = fastgd.run(study, tmp_path / "here", data=data, progress=False)
+    assert_same(found, expected)
+    for one, other in zip(found.surfaces, expected.surfaces, strict=True):
+        np.testing.assert_array_equal(one.loss, other.loss)
+    assert len(log.of(CohortStarted)) == len(log.of(CohortFinished))
+    assert fastgd.verify(tmp_path / "there").findings == ()
+    again = Log()
+    fastgd.run(study, tmp_path / "there", data=data, executor=there, on_event=again)
+    assert again.of(CohortStarted) == []
+
+
+def test_parts_of_swarms_have_the_bits_of_a_local_run(tmp_path, there):
+    found = fastgd.run(fastgd.Study(**SWARM), tmp_path / "there", executor=there, progress=False)
+    expected = fastgd.run(fastgd.Study(**SWARM), tmp_path / "here", progress=False)
+    assert_same(found, expected)
+    assert len(found.trajectories)
+    np.testing.assert_array_equal(found.surfaces[0].loss, expected.surfaces[0].loss)
+
+
+def table(path, seed):
+    X, y = small_studies.rows(seed=seed)
+    pd.DataFrame(X).add_prefix("x").assign(y=y).to_csv(path, index=False)
+
+
+def test_workers_load_the_data_that_a_study_names(tmp_path, there, monkeypatch):
+    """By a path from this folder; data that have changed for them since the study was planned are refused."""
+    monkeypatch.chdir(tmp_path)
+    table("rows.csv", 0)
+    problem = {"loss": "logistic", "path": "rows.csv", "target": "y", "validation": {"folds": 2}, "standardize": True}
+    study = small_studies.study_of(problem=problem)
+    found = fastgd.run(study, "there", executor=there, progress=False)
+    assert_same(found, fastgd.run(study, "here", progress=False))
+    table("rows.csv", 1)
+    changed = Log()
+
+    def change(event):
+        changed.append(event)
+        if isinstance(event, CohortStarted):
+            table("rows.csv", 2)
+
+    with pytest.raises(InputError, match=r"no worker of the cluster can run the study .* not those that were planned"):
+        fastgd.run(study, "changed", executor=there, on_event=change)
+    assert len(changed.of(Warning_)) >= 2
+
+
+# --- kills ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    return run_tiles(tmp_path_factory.mktemp("whole") / "tiles", None)
+
+
+def run_tiles(path, executor, on_event=None, **changes):
+    """Two units, of a seed each, that take some seconds."""
+    study = fastgd.Study(name="tiles", **{**snapshot_studies.CASES["tiles"], "epochs": 12_000, **changes})
+    return fastgd.run(study, path, data=snapshot_studies.data_of("tiles"), executor=executor, on_event=on_event)
+
+
+class Once:
+    """Does something once, at the first event that is asked for."""
+
+    def __init__(self, kind, act, at=lambda event: True):
+        self.kind, self.act, self.at, self.seen = kind, act, at, Log()
+
+    def __call__(self, event):
+        if isinstance(event, self.kind) and self.at(event) and self.act:
+            act, self.act = self.act, None
+            act()
+        self.seen.append(event)
+
+
+def half_way(event):
+    return event.epoch > 0.3 * event.epochs
+
+
+def kill(client, count):
+    for pid in list(client.run(os.getpid).values())[:count]:
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_a_worker_that_stands_still_holds_one_unit(tmp_path, there):
+    """What waits behind that goes to the other worker: all but one are done when it goes on."""
+    there.client.wait_for_workers(2, timeout=60)
+    table(tmp_path / "rows.csv", 0)
+    problem = {"loss": "logistic", "path": str(tmp_path / "rows.csv"), "target": "y"}
+    study = small_studies.study_of(problem=problem, batch_size=[8, 16, 32, 64], seed=[0, 1])
+    stopped = next(iter(there.client.run(os.getpid).values()))
+    done, goes_on = Log(), threading.Timer(60, os.kill, (stopped, signal.SIGCONT))
+
+    def watch(event):
+        done.append(event)
+        if isinstance(event, CohortStarted) and event.index == 0:
+            os.kill(stopped, signal.SIGSTOP)
+            goes_on.start()
+        if len(done.of(CohortFinished)) == 7 and goes_on.is_alive():
+            goes_on.cancel()
+            os.kill(stopped, signal.SIGCONT)
+
+    found = fastgd.run(study, tmp_path / "there", executor=there, on_event=watch)
+    assert len(done.of(CohortFinished)) == 8
+    assert goes_on.finished.is_set()
+    assert_same(found, fastgd.run(study, tmp_path / "here", progress=False))
+
+
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=KILLS)])
+def test_units_of_killed_workers_go_on_elsewhere(count, tmp_path, there, whole):
+    """From their last saved state: there is one for each, since they had been answered as they were."""
+    killed = Once(Progress, lambda: kill(there.client, count), half_way)
+    found = run_tiles(tmp_path, there, killed, snapshot_seconds=0.3)
+    assert killed.act is None
+    assert_same(found, whole)
+    assert [name for name in files_of(tmp_path) if name.startswith("snapshots/") or "/." in name] == []
+    resumed = [event for event in killed.seen.of(Progress) if event.epoch > 0]
+    assert resumed
+
+
+def coordinate(address, path):
+    with Client(address, set_as_default=False) as client:
+        run_tiles(path, fastgd.DaskExecutor(client), snapshot_seconds=0.2)
+
+
+def test_a_killed_coordinator_goes_on_in_the_next_run(tmp_path, client, there, whole):
+    process = multiprocessing.get_context("spawn").Process(target=coordinate, args=(client.scheduler.address, tmp_path))
+    process.start()
+    while process.is_alive() and not any((tmp_path / "snapshots").glob("[!.]*.npz")):
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert_same(run_tiles(tmp_path, there), whole)
+
+
+def test_an_interrupted_run_has_saved_where_its_workers_were(tmp_path, there, whole):
+    interrupt = Once(Progress, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        run_tiles(tmp_path, there, interrupt)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert any((tmp_path / "snapshots").glob("*.npz"))
+    assert_same(run_tiles(tmp_path, None), whole)  # here
+
+
+def test_what_the_time_does_not_suffice_for_is_left_for_the_next_run(tmp_path, there, whole):
+    found = run_tiles(tmp_path / "rows", there, max_seconds=1e-9)
+    assert set(found.trials["status"]) == {"timeout"}
+    assert found.trials["reason"].str.contains("max_seconds").all()
+    assert_same(run_tiles(tmp_path / "rows", there), whole)
+    cut = fastgd.run(fastgd.Study(**SWARM, max_seconds=1e-9), tmp_path / "starts", executor=there, progress=False)
+    assert 0 < len(cut.trials) < 150
+    rest = fastgd.run(fastgd.Study(**SWARM), tmp_path / "starts", executor=there, progress=False)
+    assert_same(rest, fastgd.run(fastgd.Study(**SWARM), tmp_path / "here", progress=False))
+
+
+# --- failures ---------------------------------------------------------------------------------------------------------
+
+MODULE = """
+from typing import NamedTuple
+from distributed import get_worker
+from fastgd import optimizer
+import os
+
+try:
+    get_worker()
+except ValueError:
+    pass
+else:
+    {there}
+
+@optimizer()
+class Mine(NamedTuple):
+    '''A rule.'''
+    lr: float
+    def rule(h, c, w, g, s):
+        return w - h.lr * g, ()
+"""
+FAILURES = {  # what the module does on a worker, how often, and what is said of it
+    "raises": ("raise RuntimeError('not here')", 3, "cannot import the module .*: not here"),
+    "kills": ("os._exit(1)", 2, "the worker .* was lost"),
+}
+
+
+def test_failed_starts_of_a_landscape_run_again(tmp_path, there, monkeypatch):
+    (tmp_path / "users_bowl.py").write_text(
+        "from distributed import get_worker\n"
+        "def bowl(x):\n    return x[0] * x[0]\n"
+        "try:\n    get_worker()\nexcept ValueError:\n    pass\nelse:\n    raise RuntimeError('not here')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    problem = [{"landscape": "users_bowl:bowl", "dimension": 2}, SWARM["problem"]]
+    study = fastgd.Study(**SWARM | {"problem": problem, "record": {}, "optimizer": SWARM["optimizer"][:1]})
+    found = fastgd.run(study, tmp_path / "out", executor=there, progress=False)
+    failed = found.trials["landscape"].eq("users_bowl:bowl")
+    assert failed.sum() == 100
+    assert found.trials["status"].eq("failed").equals(failed)
+    again = fastgd.run(study, tmp_path / "out", progress=False)
+    assert_same(again, fastgd.run(study, tmp_path / "here", progress=False))
+
+
+@pytest.mark.parametrize("kind", ["raises", pytest.param("kills", marks=KILLS)])
+def test_a_unit_that_always_fails_leaves_the_others(kind, tmp_path, there, monkeypatch):
+    """Its trials have failed, with the reason; the next run tries them again."""
+    there_it, times, said = FAILURES[kind]
+    monkeypatch.setattr("fastgd.runs.dask.coordinator.MOST_FAILURES", times)
+    name = f"users_rule_that_{kind}"
+    (tmp_path / f"{name}.py").write_text(MODULE.format(there=there_it))
+    monkeypatch.syspath_prepend(tmp_path)
+    fields = {"optimizer": [{"name": f"{name}:Mine", "lr": [0.01, 0.1]}, {"name": "momentum", "lr": [0.01, 0.1]}]}
+    log = Log()
+    study, data = small_studies.study_of(**fields), small_studies.rows()
+    found = fastgd.run(study, tmp_path / "out", data=data, executor=there, on_event=log)
+    trials = found.trials.set_index("optimizer")
+    assert trials["status"].loc["momentum"].tolist() == ["completed"] * 2
+    assert trials["status"].drop("momentum").tolist() == ["failed"] * 2
+    assert trials["reason"].drop("momentum").str.contains(f"failed {times} times, at last: .*{said}").all()
+    assert any("the next run of the study tries them again" in event.message for event in log.of(Warning_))
+    assert fastgd.verify(tmp_path / "out").findings == ()
+    found.best()
+    again = fastgd.run(study, tmp_path / "out", data=data, progress=False)
+    assert_same(again, fastgd.run(study, tmp_path / "here", data=data, progress=False))
+
+
+# --- workers of all kinds ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def other_worker(tmp_path):
+    """Starts a worker whose fastgd differs by a comment."""
+    shutil.copytree(PACKAGE, tmp_path / "fastgd", ignore=shutil.ignore_patterns("data", "__pycache__"))
+    with (tmp_path / "fastgd" / "runs" / "trials.py").open("a") as file:
+        file.write("# another text\n")
+    started = []
+
+    def start(address):
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--no-dashboard"]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        started.append(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, **quiet))
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def test_workers_that_differ_are_refused_and_late_ones_take_part(tmp_path, other_worker):
+    study, data = small_studies.study_of(), small_studies.rows()
+    expected = fastgd.run(study, tmp_path / "here", data=data, progress=False)
+    with cluster_of(0) as cluster, Client(cluster, set_as_default=False) as client:
+        executor = fastgd.DaskExecutor(client)
+        begin = Once(Warning_, lambda: other_worker(cluster.scheduler_address))  # once it waits for workers
+        with pytest.raises(InputError, match=r"no worker .* can run the study \(tcp://.*: it has fastgd .* \(not "):
+            fastgd.run(study, tmp_path / "refused", data=data, executor=executor, on_event=begin)
+        assert "waiting for them" in begin.seen.of(Warning_)[0].message
+        mixed = fastgd.run(study, tmp_path / "mixed", data=data, executor=executor, allow_mixed=True, progress=False)
+        small_studies.assert_same(mixed, expected)
+        assert any("computed by workers with fastgd" in note for note in mixed.manifest.notes)
+        cluster.scale(1)
+        client.wait_for_workers(2, timeout=30)
+        log = Log()
+        found = fastgd.run(study, tmp_path / "late", data=data, executor=executor, on_event=log)
+        small_studies.assert_same(found, expected)
+
+
+# --- the command line -------------------------------------------------------------------------------------------------
+
+
+def test_local_clusters_and_addresses_are_told_apart():
+    assert parsed("local:2x3") == Local(2, 3)
+    assert parsed("local:4").workers == 4
+    assert parsed("local").threads >= 1
+    assert parsed("tcp://[::1]:8786") == "tcp://[::1]:8786"
+    for wrong in ("local:0", "local:2x0", "local:", "here", "tcp://host", "local:2x1x1"):
+        with pytest.raises(InputError, match=f"--dask {wrong}"):
+            parsed(wrong)
+
+
+def test_a_command_runs_on_a_cluster_of_its_own(tmp_path, monkeypatch, capsys):
+    table(tmp_path / "rows.csv", 0)
+    problem = {"loss": "logistic", "intercept": True, "path": str(tmp_path / "rows.csv"), "target": "y"}
+    study = small_studies.study_of(problem=problem)
+    (tmp_path / "study.toml").write_text(study.to_toml())
+    out = tmp_path / "out"
+    command = ["fastgd", "run", str(tmp_path / "study.toml"), "--out", str(out), "--dask", "local:1x1"]
+    ran = subprocess.run([sys.executable, "-m", *command], check=False, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    small_studies.assert_same(fastgd.load(out), fastgd.run(study, tmp_path / "here", progress=False))
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.setattr(sys, "argv", command)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "pip install 'fastgd[dask]'" in capsys.readouterr().err
+    with pytest.raises(InputError, match="extra"):
+        fastgd.DaskExecutor(None)
+    with pytest.raises(InputError, match=r"give a fastgd\.DaskExecutor"):
+        fastgd.run(study, tmp_path / "none", executor="local", progress=False)

@@ -1,0 +1,119 @@
+"""Rows that take a study's form in a buffer: the bits of a copy, in every kind of kernel."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cohorts import PARTS, SMALL, make_cohort, pool
+from small_studies import rows
+from sparse_cohorts import pair, problem
+from test_folds import LANES, WAYS, state_of
+
+from fastgd.datasets.csr import from_dense
+from fastgd.datasets.record import Scaling
+from fastgd.datasets.staged_rows import StagedRows
+from fastgd.engine.rows import read_ahead, staging
+from fastgd.engine.rows.visit import Visit
+from fastgd.problems import LOSSES
+
+N, D = 10_000, 5
+X, Y = rows("logistic", N, D)
+RNG = np.random.default_rng(3)
+SOME = np.sort(RNG.permutation(N)[:9000]).astype(np.int32)
+REST = np.setdiff1d(np.arange(N), SOME).astype(np.int32)
+SCALING = Scaling(RNG.normal(size=D), RNG.uniform(0.5, 2.0, D), 0, 0)
+
+
+@pytest.fixture(autouse=True)
+def small_buffers(monkeypatch):
+    """Buffers with room for a block of 4,096 rows, of the 10,000."""
+    monkeypatch.setattr(staging, "WHOLE_BYTES", 0)
+    monkeypatch.setattr(staging, "BUFFER_BYTES", 1)
+
+
+def copy_of(staged):
+    """All rows in the form that they take some at a time."""
+    assert isinstance(staged.source, np.ndarray)
+    with np.errstate(over="ignore"):
+        scaled = staged.source if staged.scaling is None else (staged.source - SCALING.mean) / SCALING.deviation
+    return scaled.astype(staged.dtype)
+
+
+def mapped(X, path):
+    """The same rows in a file that is mapped."""
+    np.save(path, X)
+    return np.load(path, mmap_mode="r")
+
+
+def states(staged, copy, given, loss):
+    for Z in (staged, copy):
+        cohort = make_cohort(Z, Y.astype(Z.dtype), LANES, rows=SOME, **given)
+        yield state_of(cohort, (Z, Y.astype(Z.dtype), loss, SOME), (Z, Y.astype(Z.dtype), loss, REST))
+
+
+@pytest.mark.parametrize("how", WAYS.values(), ids=WAYS)
+def test_cohorts_have_the_bits_of_a_copy(how):
+    given = {"batch_size": 600, "init": 0.3, "l2": 1e-3, "optimizer": "momentum"} | how
+    if given["batch_size"] == 100:  # in these ways of folds, all rows
+        given["batch_size"] = len(SOME)
+    staged = StagedRows(X, SCALING, X.dtype, "X")
+    found, expected = states(staged, copy_of(staged), given, [LOSSES[given.get("loss", "logistic")]])
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("scaling", [None, SCALING])
+@pytest.mark.parametrize("source", ["float32", "float64"])
+def test_they_are_rounded_as_a_copy_is(source, scaling):
+    staged = StagedRows(X.astype(source), scaling, np.dtype("float32"), "X")
+    given = {"batch_size": 32, "optimizer": "adam", "dtype": "float32"}
+    found, expected = states(staged, copy_of(staged), given, [LOSSES["logistic"]])
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+def test_sparse_cohorts_have_the_bits_of_a_copy(batch_size):
+    Z, y = problem(n=9000)
+    scaling = Scaling(np.zeros(Z.shape[1]), RNG.uniform(0.5, 2.0, Z.shape[1]), 0, 0)
+    staged, loss = StagedRows(from_dense(Z), scaling, np.dtype("float64"), "Z"), [LOSSES["logistic"]]
+    found = []
+    for rows_ in (staged, from_dense(Z / scaling.deviation)):
+        _, cohort = pair("adagrad", data=(Z, y), batch_size=batch_size)
+        cohort = type(cohort)(cohort.spec, rows_, y, cohort.threads)
+        found.append(state_of(cohort, (rows_, y, loss), (rows_, y, loss)))
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("order", ["blocks", "shuffle", "sequential"])
+@pytest.mark.parametrize("batch_size", [1, 64, len(SOME)])
+def test_mapped_rows_have_the_bits_of_those_in_memory(batch_size, order, tmp_path, monkeypatch):
+    monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 4096 * D * 8)
+    given, loss = {"batch_size": batch_size, "order": order, "optimizer": "adam"}, [LOSSES["logistic"]]
+    given["kernel"] = PARTS if batch_size == len(SOME) else SMALL
+    found, expected = states(mapped(X, tmp_path / "X.npy"), X, given, loss)
+    np.testing.assert_array_equal(found, expected)
+    scaled = StagedRows(mapped(X, tmp_path / "X.npy"), SCALING, X.dtype, "X")
+    found, expected = states(scaled, copy_of(scaled), given, loss)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
+def test_what_was_passed_of_a_mapped_file_is_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 1 << 20)
+    rows_ = mapped(np.random.default_rng(0).normal(size=(200_000, 10)), tmp_path / "rows_of_a_test.npy")  # 16 MB
+    visit = Visit(rows_, np.zeros((len(rows_), 1)), np.arange(len(rows_), dtype=np.int32), False)
+    most = 0
+    for first in range(0, len(rows_), visit.room):
+        end = min(first + visit.room, len(rows_))
+        visit.hold(pool(2), (first, end))
+        rows_[first:end].sum()
+        most = max(most, resident("rows_of_a_test"))
+    assert 1 << 19 < most < 6 << 20
+
+
+def resident(name):
+    """The bytes that this process has of a mapped file."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    for line in lines:
+        if name in line:
+            return next(int(each.split()[1]) * 1024 for each in lines if each.startswith("Rss:"))
+    return 0
