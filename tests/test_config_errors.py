@@ -278,6 +278,12 @@ MISTAKES = [
     ("[stop]", "[halt]", "halt", "is not a known key; valid: batch_size"),
     ("diverge = 1e3", "patience = 0", "stop.patience", "must be at least 1, found 0"),
     ("diverge = 1e3", "tolerance = 1e-3", "stop.tolerance", "goes with stop.patience, which is missing, found 0.001"),
+    (
+        "diverge = 1e3",
+        "patience = 2\n[record]\nevery = 'end'",
+        "stop.patience",
+        "goes with losses on the way, and record.every = 'end' has none",
+    ),
     ("diverge = 1e3", "tolerance = 1", "stop.tolerance", "must be less than 1, found 1"),
     (
         "diverge = 1e3",
@@ -295,15 +301,15 @@ MISTAKES = [
         'metrics = ["loss"]',
         'every = "step"',
         "record.every",
-        "must be 'epoch' or { log = k } with k from 2 to 1,000,000",
+        "must be 'epoch', 'end' or { log = k } with k from 2 to 1,000,000",
     ),
     (
         'metrics = ["loss"]',
         "every = { log = 1 }",
         "record.every",
-        "must be 'epoch' or { log = k } with k from 2 to 1,000,000",
+        "must be 'epoch', 'end' or { log = k } with k from 2 to 1,000,000",
     ),
-    ('metrics = ["loss"]', "every = { log = 10, of = 2 }", "record.every", "must be 'epoch' or { log = k }"),
+    ('metrics = ["loss"]', "every = { log = 10, of = 2 }", "record.every", "must be 'epoch', 'end' or { log = k }"),
     (
         'metrics = ["loss"]',
         'parameters = "last"',

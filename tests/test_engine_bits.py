@@ -1,5 +1,6 @@
 """The same bits: however steps are cut, lanes are grouped, threads share the work, and lanes end."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -20,9 +21,11 @@ from cohorts import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sparse_cohorts import sparse_cohort
 
 from fastgd.engine.calls import Pace
-from fastgd.engine.rows.evaluation import Evaluation
+from fastgd.engine.rows import evaluation
+from fastgd.engine.rows.evaluation import Evaluation, without_entries
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.shapes import Kernel
 from fastgd.optimizers import OPTIMIZERS
@@ -363,3 +366,24 @@ def test_lanes_that_are_all_the_same_are_measured_once(kernel, init, monkeypatch
     cohort = cohort_of(lanes_of(7), "adam", kernel=kernel, init=init)
     np.testing.assert_array_equal([observed(cohort), cohort.advance(3), observed(cohort)][::2], once[::2])
     assert tiles[2] == tiles[3] == tiles[1]
+
+
+@pytest.mark.parametrize(("kernel", "sparse"), [(SINGLE, False), (SMALL, False), (Kernel(4), True), (Kernel(8), True)])
+@pytest.mark.parametrize("intercept", [True, False])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_start_at_zero_needs_no_entries(kernel, intercept, sparse, dtype, monkeypatch):
+    lanes = lanes_of(1 if kernel == SINGLE else 11)
+    cohort = make_cohort(X, Y, lanes, "sgd", kernel=kernel, intercept=intercept, dtype=dtype)
+    if sparse:
+        spec = replace(cohort.spec, kernel=replace(kernel, sparse=True))
+        cohort = sparse_cohort(spec, X.astype(dtype), Y, cohort)
+    rows = [(cohort._evaluation._kernels.visit._X, Y.astype(dtype), [LOSSES["logistic"], ZERO_ONE])]
+    seen = []
+    monkeypatch.setattr(evaluation, "without_entries", lambda X: seen.append(without_entries(X)) or seen[0])
+    empty = cohort.measure(rows).sums[0]
+    assert seen[0].size == 0
+    monkeypatch.setattr(evaluation, "without_entries", lambda X: X)
+    np.testing.assert_array_equal(empty, cohort.measure(rows).sums[0])
+    cohort.advance(1)
+    monkeypatch.setattr(evaluation, "without_entries", lambda _: pytest.fail("the parameters are not zero any more"))
+    cohort.measure(rows)

@@ -22,7 +22,7 @@ from fastgd.core.address_calls import address_of, call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import Static
 from fastgd.core.threads import Threads, call
-from fastgd.engine.rows.evaluation import norms
+from fastgd.engine.rows.norms import norms
 from fastgd.engine.shapes import tile_shape
 from fastgd.optimizers.line_search import Exact
 from fastgd.problems import LOSSES

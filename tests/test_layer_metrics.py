@@ -9,7 +9,7 @@ from small_studies import assert_same, rows, run, study_of
 import fastgd
 from fastgd import InputError
 from fastgd.core.threads import Threads
-from fastgd.engine.rows.evaluation import relative_moves
+from fastgd.engine.rows.norms import relative_moves
 from fastgd.engine.rows.order import subsample
 from fastgd.plan.estimates.costs import Pace, cost_of
 from fastgd.plan.estimates.memory import of_cohort

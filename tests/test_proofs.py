@@ -15,7 +15,7 @@ from fastgd.common.errors import InputError
 from fastgd.optimizers import OPTIMIZERS, Decay, NonNegative, Rate, optimizer
 from fastgd.optimizers.arrays import ArrayOptimizer
 from fastgd.optimizers.coasting import EVERY_STEP, UNCHANGED, Coast, prove_coasting, size_of, step_of
-from fastgd.optimizers.proofs import linear_map
+from fastgd.optimizers.proofs import adds_gradient, linear_map
 from fastgd.optimizers.rule import Rule
 from fastgd.user_code.affine_forms import Traced, Unproven, every_way
 
@@ -103,6 +103,10 @@ def test_what_rules_of_the_registry_are_able_to_do():
         "adamw", "adamax", "nadam", "radam", "laprop", "nadamw", "adabelief", "adan", "yogi", "adopt", "ademamix",
         "optimistic_adam", "sm3", "signsgd", "signum", "lion",
     }  # fmt: skip
+    assert {name for name, rule in plain.items() if adds_gradient(rule, rule._defaults, resting=True)} == {"sgd"}
+    for option in ({"proximal": ""}, {"clip": "value"}, {"clip": "norm"}, {"averaging": "ema"}, {"lookahead": ""}):
+        around = Rule.of(OPTIMIZERS["sgd"], {}, option)
+        assert not adds_gradient(around, around._defaults, resting=False)
     reporting = {name for name, rule in plain.items() if rule.has_readout}
     assert {name for name, rule in plain.items() if not rule.moves} == {"ftrl", "cocob", "dadapt_sgd"} | reporting
     assert not Rule.of(OPTIMIZERS["momentum"], {"form": "lecture"}).linear_in_rate
@@ -189,13 +193,36 @@ class Divided(NamedTuple):
         return w - h.lr / (1 + c[0]) * g, s
 
 
+@optimizer()
+class Shrinking(NamedTuple):
+    """Descent that makes each parameter smaller first."""
+
+    lr: Rate
+    shrink: Decay = 0.99
+
+    def rule(h, c, w, g, s):  # noqa: N805
+        return h.shrink * w - h.lr * g, s
+
+
 LANES = [{"lr": 0.05}, {"lr": 0.2}]
 
 
-@pytest.mark.parametrize("own", [Sevens, Clamped, Rooted])
+@pytest.mark.parametrize("own", [Sevens, Clamped, Rooted, Shrinking])
 @pytest.mark.parametrize("l2", [0.0, 0.1])
 def test_rules_of_ones_own_give_the_dense_iterates_on_sparse_rows(own, l2):
-    assert run(pair(own.optimizer, LANES, batch_size=2, l2=l2, lanes_of_tile=4, init=0.1), 400) < 1e-10
+    for batch_size in (1, 2):
+        pair_of = pair(own.optimizer, LANES, batch_size=batch_size, l2=l2, lanes_of_tile=4, init=0.1)
+        assert run(pair_of, 400) < 1e-10
+
+
+def test_a_step_that_shrinks_parameters_adds_the_gradient_in_a_frame_alone():
+    rule = Rule.of(Shrinking.optimizer, {})
+    assert adds_gradient(rule, rule._defaults, resting=False)
+    assert not adds_gradient(rule, rule._defaults, resting=True)
+    assert adds_gradient(rule, {"lr": Traced(), "shrink": np.ones(3)}, resting=True)
+    assert pair(Shrinking.optimizer, LANES, batch_size=1)[1].spec.adds_rows
+    assert not pair(Shrinking.optimizer, LANES, batch_size=1, framed=False)[1].spec.adds_rows
+    assert not pair(Shrinking.optimizer, LANES, batch_size=1, mode="masked")[1].spec.adds_rows
 
 
 def test_a_branch_that_is_rarely_taken_is_part_of_the_proof():

@@ -267,6 +267,14 @@ def test_checkpoints_in_steps(tmp_path):
     assert set(results.trials["epochs"]) == {17 / BATCHES}
 
 
+def test_the_end_alone_is_recorded_on_request(tmp_path):
+    whole, end = run(tmp_path / "whole"), run(tmp_path / "end", record={"every": "end"})
+    last = whole.curves.groupby("lr")[["step", "loss"]].last()
+    for rate, found in end.curves.groupby("lr"):
+        assert found["step"].tolist() == [0, last.loc[rate, "step"]]
+        assert found["loss"].iloc[-1] == last.loc[rate, "loss"]
+
+
 def test_checkpoints_change_nothing(tmp_path):
     """However often a trial is looked at, it goes the same way."""
     often = run(tmp_path / "often", record={"every": {"log": 15}, "parameters": "all"})

@@ -277,6 +277,20 @@ def test_results_have_all_curves(cancer):
     assert trials["fold"].value_counts().to_dict() == {0: 4, 1: 4, 2: 4}
 
 
+def test_scores_need_no_curves(cancer):
+    whole = GDSearchCV(CLASSIFIER, GRID, cv=3).fit(*cancer)
+    scores = GDSearchCV(CLASSIFIER, GRID, cv=3, curves=False).fit(*cancer)
+    assert np.array_equal(scores.cv_results_["mean_test_score"], whole.cv_results_["mean_test_score"])
+    assert np.array_equal(scores.best_estimator_.coef_, whole.best_estimator_.coef_)
+    assert scores.results_.curves.groupby("trial_id")["epoch"].apply(list).map(tuple).unique().tolist() == [(0, 3)]
+    for watching, match in (({"tol": 1e-3}, "tol = 0.001"), ({"early_stopping": True}, "early_stopping = True")):
+        model = clone(CLASSIFIER).set_params(**watching)
+        with pytest.raises(InputError, match=f"curves = False: {match} watches the losses"):
+            GDSearchCV(model, {"eta0": [0.01]}, cv=3, curves=False, error_score="raise").fit(*cancer)
+    with pytest.raises(InputError, match="curves = False: halving = "):
+        GDSearchCV(CLASSIFIER, GRID, cv=3, curves=False, halving={"factor": 3}).fit(*cancer)
+
+
 def test_candidates_race(cancer):
     X, y = cancer
     model = GDClassifier(max_iter=9, tol=None, random_state=0)

@@ -306,6 +306,21 @@ def test_parameters_in_the_frame_of_the_window_are_the_dense_ones(batch_size, dt
     assert not strong.spec.untouched.framed
 
 
+def test_where_a_step_adds_a_multiple_of_its_row():
+    """To parameters that rest, or to what is kept of them in a frame; where a step does more, the rule is called."""
+    lanes = [{"lr": 0.05}, {"lr": 0.2}]
+    assert pair("sgd", lanes, batch_size=1)[1].spec.adds_rows
+    assert pair("sgd", lanes, batch_size=1, wave=True)[1].spec.adds_rows
+    assert pair("sgd", lanes, batch_size=1, l2=0.01)[1].spec.adds_rows
+    others = [{"batch_size": 2}, {"l2": 0.01, "framed": False}, {"l2": 0.01, "mode": "masked"}, {"estimator": "saga"}]
+    others += [{"around": {"clip": "value"}}]
+    for more in others:
+        assert not pair("sgd", lanes, **{"batch_size": 1} | more)[1].spec.adds_rows
+    assert not pair("momentum", lanes, batch_size=1)[1].spec.adds_rows
+    assert run(pair("sgd", lanes, batch_size=1, init=0.2)) < 1e-12
+    assert run(pair("sgd", lanes, batch_size=1, wave=True)) < 1e-12
+
+
 def test_the_window_ends_without_a_trace():
     cohorts = [pair("momentum", batch_size=1, window=window)[1] for window in (64, 1024)]
     for cohort in cohorts:

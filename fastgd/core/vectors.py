@@ -508,6 +508,21 @@ def prefetch(typingctx, array, index):
     return types.void(array, types.intp), codegen
 
 
+@intrinsic(prefer_literal=True)
+def prefetch_lanes(typingctx, shape, count, array, index):
+    """`prefetch_lanes(shape, "lanes", array, i)`: ask for the cache lines of as many elements from array.data[i] on."""
+
+    def codegen(context, builder, sig, args):
+        start = address(context, builder, sig.args[2], args[2], args[3])
+        size = getattr(shape.value, count.literal_value)
+        for element in range(0, size, max(1, LINE_BYTES * 8 // array.dtype.bitwidth)):
+            place = builder.gep(start, [ir.Constant(I64, element)])
+            _emit_prefetch(builder, builder.bitcast(place, ir.PointerType(ir.IntType(8))))
+        return context.get_dummy_value()
+
+    return types.void(shape, count, array, types.intp), codegen
+
+
 @intrinsic
 def prefetch_lines(typingctx, array, first, count):
     """Ask for the cache lines of `array.data[first : first + count]`, of which there is at least one."""

@@ -13,6 +13,7 @@ from fastgd.engine.shapes import Kernel, network_shape, single_shape, sparse_sha
 from fastgd.optimizers.rule import Counts
 
 Array = npt.NDArray[Any]
+PARAMETERS_AT_ONCE = 512  # that are transposed at a time: all lanes' lines stay in the cache meanwhile
 
 
 class Group(NamedTuple):
@@ -124,11 +125,14 @@ class TileLayout:
 
     def columns_at(self, state: Array, places: Array) -> Array:
         """Return the parameters (places, count) float64 of the lanes at some places."""
-        blocks, out = self.blocks(state, 0), np.empty((len(places), self.count))
+        out = np.empty((len(places), self.count))
         tiles, columns = np.divmod(places, self.lanes)
         for tile in np.unique(tiles):  # one by one: no copy of all of them is made
-            own = tiles == tile
-            out[own] = self.columns(blocks[tile : tile + 1])[:, columns[own]].T
+            own = np.flatnonzero(tiles == tile)
+            found = self.tiles(state[tile : tile + 1])[0]
+            for first in range(0, self.count, PARAMETERS_AT_ONCE):
+                some = slice(first, first + PARAMETERS_AT_ONCE)
+                out[own, some] = found[some, columns[own]].T
         return out
 
     def put(self, block: Array, columns: Array) -> None:

@@ -44,7 +44,7 @@ def compile_kernels(
             X: Any = np.zeros((2, 2), dtype)
             drivers = spec.drivers(X.shape[1], X.itemsize)
             method = f"{spec.estimator} {type(spec.line_search).__name__} {drivers}"
-            rows = f"{spec.untouched!r} {spec.batch_size == 1}" if spec.kernel.sparse else ""
+            rows = f"{spec.untouched!r} {spec.batch_size == 1} {spec.adds_rows}" if spec.kernel.sparse else ""
             key = f"{spec.rule!r} {spec.kernel.name} {dtype} {bool(spec.kernel.parts)} {spec.loss!r} {method} {rows}"
             if key in done:
                 continue

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from fastgd.user_code.affine_forms import Traced, Unknown, Unproven, every_way
+from fastgd.user_code.affine_forms import Traced, Unknown, Unproven, every_way, is_one
 
 Row = dict[int, Any]
 
@@ -82,6 +82,24 @@ def _quantities(rule: Any, h: Any, t: Any, x: tuple[Any, ...]) -> tuple[Any, Any
             raise Unproven("a sum that depends on the rate")
         c, kept = conclude(h, c, t, kept, _unknown(len(terms)), Traced())
     return c, kept
+
+
+def adds_gradient(rule: Any, values: Mapping[str, Any], *, resting: bool) -> bool:
+    """Whether a step makes `a w + m g` of a parameter w and its gradient g, and keeps nothing of them.
+
+    values : mapping of str to Any
+        Every hyper-parameter: a number, an array, or `Traced` where it changes.
+    resting : bool
+        Whether a must be 1: a parameter without a gradient stays where it is.
+    """
+    if rule.slots or rule.functions.rounds or rule.has_readout:
+        return False
+
+    def step(h: Any, c: Any, _l2: Any, x: Any) -> Any:
+        return rule.functions.update(h, c, x[0], x[1], ())[0], x[1]
+
+    rows = linear_map(step, rule.instance(values), rule.coefficients, 0.0, 2)
+    return rows is not None and (not resting or is_one(rows[0].get(0, 0.0)))
 
 
 def share_of_move(rule: Any, values: Mapping[str, Any]) -> Any:

@@ -207,6 +207,7 @@ def bits_of(spec: CohortSpec, dtype: str) -> list[Any]:
     if spec.kernel.sparse and not spec.kernel.network:
         sums = sparse_sums(spec.kernel.lanes, np.dtype(dtype).itemsize)
         family += "" if sums == SUMMED_LINES else f", {sums} sums"
+    family += ", added" if spec.adds_rows else ""
     if not isinstance(coast, Coast):
         return [family, coast if spec.kernel.sparse else None]
     powers = ["framed" if coast.framed else "powers"] if coast.steady else []

@@ -195,7 +195,8 @@ class GDEstimator(BaseEstimator):
         self._parameters = list(parameters)
         each = zip(study.data_problems, data, parameters, strict=True)
         layers = list(zip(*(layers_of(problem, rows, own) for problem, rows, own in each), strict=True))
-        self.coefs_ = [np.hstack([own.weights for own in layer]) for layer in layers]
+        weights = [[own.weights for own in layer] for layer in layers]
+        self.coefs_ = [own[0] if len(own) == 1 else np.hstack(own) for own in weights]
         self.intercepts_ = [np.concatenate([_biases(own) for own in layer]) for layer in layers]
 
     @property

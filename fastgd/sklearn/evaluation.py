@@ -50,7 +50,7 @@ class Fold(NamedTuple):
 
     def is_part_of(self, n: int) -> bool:
         """Return whether some of n rows train, each once."""
-        return len(self.train) < n and len(np.unique(self.train)) == len(self.train)
+        return len(self.train) < n and bool(np.bincount(self.train).max(initial=0) <= 1)
 
 
 class Rows(NamedTuple):
@@ -147,8 +147,8 @@ class Evaluation:
             return False
         if not is_classifier(self.search.estimator):
             return True
-        y = np.asarray(self.y)
-        return all(len(np.unique(y[fold.train])) == len(np.unique(y)) for fold in folds)
+        classes, numbers = np.unique(self.y, return_inverse=True)
+        return all(np.bincount(numbers[fold.train], minlength=len(classes)).all() for fold in folds)
 
     def _rows_apart(self, estimator: Any, fold: Fold) -> Rows:
         """Return the rows of one fold by themselves, as the steps of a pipeline leave them."""
@@ -187,6 +187,7 @@ class Evaluation:
                     metrics,
                     f"study {len(self.results)}",
                     self.search.halving,
+                    curves=self.search.curves,
                 )
                 self.results.append(results)
                 for at, place in enumerate(places):

@@ -84,6 +84,8 @@ def run_together(
     metrics: Sequence[str],
     name: str,
     halving: Mapping[str, Any] | None = None,
+    *,
+    curves: bool = True,
 ) -> tuple[list[list[Outcome]], MemoryResults]:
     """Train candidates that share a study on every split, all at once.
 
@@ -101,6 +103,8 @@ def run_together(
         Tells the rows from those of other studies of the same search.
     halving : mapping, optional
         The keys of a race, from which the losers retire.
+    curves : bool
+        Whether losses are recorded after each epoch, and not at the end alone.
 
     Returns
     -------
@@ -119,7 +123,9 @@ def run_together(
     held = {"folds": len(splits), "kind": "given"} if len(splits) > 1 else 0.5
     problems = [{**problem_of(leader, task), "validation": held} for task in splits[0].train.tasks]
     blocks = _Blocks.of(estimators)
-    study = study_of(leader, problems, blocks.tables, splits[0].train.n, leader._seed(), metrics, halving)
+    study = study_of(
+        leader, problems, blocks.tables, splits[0].train.n, leader._seed(), metrics, halving, curves=curves
+    )
     units = planned(study, data, leader._threads, blocks.penalties)
     keys, trials = [_key_of(block, study) for block in study.optimizer], _trials(units)
     of_each = [[trials[keys[block], l2, place] for place in range(len(data))] for block, l2 in blocks.of_each]

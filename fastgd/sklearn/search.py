@@ -55,6 +55,9 @@ class GDSearchCV(BaseSearchCV):
     error_score : "raise" or number
         The score of a candidate whose training diverged or failed.
     return_train_score : bool
+    curves : bool
+        Whether losses are measured after each epoch, for `results_`. Without them, they are measured at the end, as far
+        as scores need them; nothing can watch them on the way then.
 
     Attributes
     ----------
@@ -79,6 +82,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         random_state: Any = None,
         error_score: Any = np.nan,
         return_train_score: bool = False,
+        curves: bool = True,
     ) -> None:
         super().__init__(
             estimator=estimator,
@@ -93,6 +97,7 @@ multimetric_, classes_, n_features_in_, feature_names_in_
         self.halving = halving
         self.n_iter = n_iter
         self.random_state = random_state
+        self.curves = curves
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> Self:
         """Train all candidates on all splits, and the best one on all rows.

@@ -107,6 +107,8 @@ def study_of(
     seed: int,
     metrics: Sequence[str] = (),
     halving: Mapping[str, Any] | None = None,
+    *,
+    curves: bool = True,
 ) -> Study:
     """Return the study of an estimator, or of several that differ in their optimizers and penalties alone.
 
@@ -124,12 +126,17 @@ def study_of(
         What is recorded beside the losses.
     halving : mapping, optional
         The keys of a race between the optimizers and penalties.
+    curves : bool
+        Whether losses are recorded after each epoch, and not at the end alone.
 
     Raises
     ------
     InputError
         A parameter is wrong; it is called as the estimator calls it.
     """
+    watching = {"halving": halving, "tol": estimator.tol, "early_stopping": estimator.early_stopping or None}
+    if not curves and (found := [f"{name} = {value!r}" for name, value in watching.items() if value is not None]):
+        raise InputError(f"curves = False: {', '.join(found)} watches the losses after each epoch")
     stop: dict[str, Any] = {}
     if estimator.tol is not None:
         watch = "validation_loss" if estimator.early_stopping else "loss"
@@ -147,7 +154,8 @@ def study_of(
             optimizer=[dict(block) for block in blocks],
             stop=stop,
             search=None if halving is None else {"halving": dict(halving)},
-            record={"parameters": kept} | ({"metrics": list(metrics)} if metrics else {}),
+            record={"parameters": kept, "every": "epoch" if curves else "end"}
+            | ({"metrics": list(metrics)} if metrics else {}),
         )
     except InputError as error:
         raise InputError(_renamed(str(error))) from None

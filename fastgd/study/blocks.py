@@ -15,7 +15,18 @@ from fastgd.optimizers.options import TABLES
 from fastgd.schedules import SCHEDULES, Horizon, Part, ScheduleRecord, Unit, describe, numbers, parts_of
 from fastgd.study.draws import Values, as_written
 from fastgd.study.fields import Block, Count, Own, Several, Written, described
-from fastgd.study.sub_tables import Around, Search, Searches, around_of, fields_of, flattened, read_block, several_of
+from fastgd.study.sub_tables import (
+    Around,
+    Search,
+    Searches,
+    around_of,
+    block_model,
+    fields_of,
+    flattened,
+    read_block,
+    read_by,
+    several_of,
+)
 from fastgd.study.values import combined, failure, named
 
 Table: TypeAlias = Mapping[str, Any]
@@ -212,6 +223,7 @@ Pieces = Annotated[list[Piece], flattened(_pieces)]
 Schedules = Annotated[list[Schedule], flattened(_schedules)]
 
 
+ALTERNATIVES = (*TABLES, "line_search", "schedule")
 RESERVED_KEYS = ("name", "schedule", "estimator", "line_search", *TABLES)
 
 
@@ -223,14 +235,7 @@ def _optimizers(block: Table) -> list[OptimizerBlock]:
         raise failure(
             f": the optimizer's {taken[0]!r} has the name of a key that every optimizer has; rename it", "name"
         )
-    defaults = {key: value if value is None else float(value) for key, value in record.hyper.items()}
-    if "lr" in defaults and "line_search" in block:
-        defaults["lr"] = 1.0
-    fields: dict[str, Any] = {"name": (str, ...), **fields_of(defaults, record.annotations)}
-    fields |= {key: (several_of(str, valid), [valid[0]]) for key, valid in record.options.items()}
-    alternatives = {table: (around_of(table) | None, None) for table in TABLES}
-    alternatives |= {"line_search": (Searches | None, None), "schedule": (Schedules | None, None)}
-    read = read_block(block, "optimizer", {**fields, "estimator": (Estimators, ["none"]), **alternatives})
+    read = read_by(_model_of(record, searched="line_search" in block), block)
     common = {
         "name": record.name,
         "hyper": {key: read[key] for key in record.hyper},
@@ -239,8 +244,25 @@ def _optimizers(block: Table) -> list[OptimizerBlock]:
     }
     return [
         OptimizerBlock(**common, around=[option for option in around if option], line_search=search, schedule=schedule)
-        for *around, search, schedule in combined([None] if read[key] is None else read[key] for key in alternatives)
+        for *around, search, schedule in combined([None] if read[key] is None else read[key] for key in ALTERNATIVES)
     ]
+
+
+_models: dict[tuple[int, bool], tuple[Optimizer, type[Block]]] = {}  # with the record itself: its id stays its own
+
+
+def _model_of(record: Optimizer, *, searched: bool) -> type[Block]:
+    """Return the model of an optimizer's table, made once; `searched`: whether a line search gives the rate."""
+    if (key := (id(record), searched)) not in _models:
+        defaults = {key: value if value is None else float(value) for key, value in record.hyper.items()}
+        if "lr" in defaults and searched:
+            defaults["lr"] = 1.0
+        fields: dict[str, Any] = {"name": (str, ...), **fields_of(defaults, record.annotations)}
+        fields |= {key: (several_of(str, valid), [valid[0]]) for key, valid in record.options.items()}
+        kinds = {table: around_of(table) for table in TABLES} | {"line_search": Searches, "schedule": Schedules}
+        fields |= {"estimator": (Estimators, ["none"])} | {key: (kinds[key] | None, None) for key in ALTERNATIVES}
+        _models[key] = record, block_model("optimizer", fields)
+    return _models[key][1]
 
 
 def _baseline(record: Optimizer, block: Table) -> OptimizerBlock:

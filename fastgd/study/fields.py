@@ -132,11 +132,11 @@ def _init(value: Any) -> Any:
 
 
 def _every(value: Any) -> Any:
-    if value == "epoch":
+    if value in ("epoch", "end"):
         return value
     if isinstance(value, dict) and list(value) == ["log"] and is_whole(k := value["log"], 2) and k <= MOST_CHECKPOINTS:
         return value
-    raise failure(f"must be 'epoch' or {{ log = k }} with k from 2 to {MOST_CHECKPOINTS:,}", found=value)
+    raise failure(f"must be 'epoch', 'end' or {{ log = k }} with k from 2 to {MOST_CHECKPOINTS:,}", found=value)
 
 
 def _metric(name: str) -> str:
@@ -237,7 +237,9 @@ Init = Annotated[
     PlainValidator(_init),
     Written('`"zeros"`, `{ normal = s }` with s > 0, or `{ point = [...] }`'),
 ]
-Every = Annotated[str | dict[str, int], PlainValidator(_every), Written('`"epoch"`, or `{ log = k }` with k from 2')]
+Every = Annotated[
+    str | dict[str, int], PlainValidator(_every), Written('`"epoch"`, `"end"`, or `{ log = k }` with k from 2')
+]
 Metrics = Annotated[
     list[Annotated[str, AfterValidator(_metric)]],
     # those that are always recorded, and those asked for, in the order of METRICS

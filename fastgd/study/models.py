@@ -296,8 +296,8 @@ class Record(Block):
     """What is recorded of a trial, and when."""
 
     every: Every = described(
-        'The checkpoints: `"epoch"`, the end of every epoch (on landscapes every step), or `{ log = k }`, k of them, '
-        "equally spaced in the logarithm of the steps.",
+        'The checkpoints: `"epoch"`, the end of every epoch (on landscapes every step); `"end"`, that of the trial, '
+        "where no curves are wanted; or `{ log = k }`, k of them, equally spaced in the logarithm of the steps.",
         "epoch",
         otherwise='`"epoch"`; of landscapes `{ log = 10 }`',
     )

@@ -95,8 +95,9 @@ def catch_up_all(calls, shape, lanes, window, features, share):
 @jit(inner=True)
 def copy_numbers(source, first, count, target, at):
     """Copy source[first : first + count] to target[at:]: an assignment of arrays would make a copy in between."""
+    own, there = source[first : first + count], target[at : at + count]
     for k in range(count):
-        target[at + k] = source[first + k]
+        there[k] = own[k]
 
 
 @jit

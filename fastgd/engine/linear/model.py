@@ -133,7 +133,8 @@ class LinearKernels:
             return calls_of(spec.rule, shape, self.dtype, scheduled=scheduled)
         coast = spec.untouched if isinstance(spec.untouched, Coast) else None
         rows = spec.batch_size == 1 and spec.estimator == "none"
-        return sparse_calls_of(spec.rule, shape, self.dtype, scheduled=scheduled, rows=rows, coast=coast)
+        how: dict[str, Any] = {"scheduled": scheduled, "rows": rows, "adds": spec.adds_rows, "coast": coast}
+        return sparse_calls_of(spec.rule, shape, self.dtype, **how)
 
     # --- memory -------------------------------------------------------------------------------------------------------
 

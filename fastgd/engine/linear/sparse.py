@@ -4,7 +4,7 @@ import numpy as np
 
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import cast, load, prefetch, prefetch_lines, store, zeros
+from fastgd.core.vectors import cast, load, prefetch_lanes, prefetch_lines, store, zeros
 from fastgd.engine.linear.blocks import sparse_margin_block
 from fastgd.engine.linear.dense import add_intercept_gradient
 from fastgd.engine.row_places import put_numbers
@@ -41,8 +41,7 @@ def prefetch_parameters(shape, indices, first, entries, W):
     L = static(shape, "lanes")
     own = indices[first : first + entries]
     for k in range(entries):
-        for v in range(0, L, 64 // W.itemsize):
-            prefetch(W, np.int64(own[k]) * L + v)
+        prefetch_lanes(shape, "lanes", W, np.int64(own[k]) * L)
 
 
 @jit(inner=True)

@@ -28,7 +28,8 @@ from fastgd.engine.arrays import (
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import Coasting, CoastingWindow
 from fastgd.engine.lanes import Captured, LaneState
-from fastgd.engine.rows.evaluation import Evaluation, MeasuredRows, Measures, relative_moves
+from fastgd.engine.rows.evaluation import Evaluation, MeasuredRows, Measures
+from fastgd.engine.rows.norms import relative_moves
 from fastgd.engine.rows.order import identity, reorder
 from fastgd.engine.rows.spec import CohortSpec
 from fastgd.engine.rule_kernels import Calls, calls_of, read_iterate

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
-from itertools import groupby, pairwise
+from itertools import groupby
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from fastgd.common.properties import cached_property
-from fastgd.core.math import LARGEST_SUM, SMALLEST_SUM
 from fastgd.core.threads import Threads
-from fastgd.core.vectors import aligned
+from fastgd.core.vectors import LINE_BYTES, aligned
+from fastgd.datasets.staged_rows import StagedRows
 from fastgd.engine.arrays import (
     CHUNK_ROWS,
     PARTIAL_SUM_ROWS,
@@ -28,6 +28,7 @@ from fastgd.engine.arrays import (
 )
 from fastgd.engine.calls import InTurn, KernelCall, Pace
 from fastgd.engine.rows.model import ModelKernels
+from fastgd.engine.rows.norms import add_squares, norms, silently, squares
 from fastgd.engine.rows.order import identity
 from fastgd.engine.rows.visit import Visit
 from fastgd.engine.shapes import Kernel
@@ -37,8 +38,6 @@ from fastgd.problems.activations import DEAD_SLOPE
 
 Array = npt.NDArray[Any]
 GRADIENT_PARTS = 2  # parts of the rows that are summed side by side for a gradient's norm
-COLUMNS_AT_ONCE = 4096  # whose norms are computed together: what is computed on the way stays in the cache
-silently = np.errstate(over="ignore", invalid="ignore")  # a trial that diverges is data: its norms may be infinite
 
 
 class MeasuredRows(NamedTuple):
@@ -68,38 +67,14 @@ class Measures:
     norms: Array
 
 
-@silently
-def norms(columns: Array) -> Array:
-    """Return the norm of each column in float64, also where its squares would overflow or underflow."""
-    cuts = [*range(0, columns.shape[1] - COLUMNS_AT_ONCE, COLUMNS_AT_ONCE), columns.shape[1]]
-    if len(cuts) <= 2:
-        return _norms(columns)
-    return np.concatenate([_norms(columns[:, first:end]) for first, end in pairwise(cuts)])
+def without_entries(X: Any) -> Any:
+    """Return as many rows (N, 0), or sparse (N, d), without an entry: their margins are those of weights of zero."""
+    if isinstance(X, np.ndarray) or (isinstance(X, StagedRows) and not X.sparse):
+        return np.zeros((X.shape[0], 0), X.dtype)
+    from scipy.sparse import csr_array
 
-
-def _norms(columns: Array) -> Array:
-    sums = np.square(columns, dtype=np.float64).sum(axis=0)
-    found, plain = np.sqrt(sums), (sums > SMALLEST_SUM) & (sums < LARGEST_SUM)
-    if not plain.all():
-        largest = np.abs(columns).max(axis=0).astype(np.float64)
-        scale = np.where(np.isfinite(largest) & (largest > 0), largest, 1.0)
-        scaled = columns / scale
-        found = np.where(plain, found, scale * np.sqrt(np.square(scaled, out=scaled).sum(axis=0)))
-    return np.asarray(found)
-
-
-@silently
-def relative_moves(before: Array, after: Array, parts: Sequence[slice]) -> Array:
-    """Return how far each part of the parameters (count, lanes) has moved, relative to its norm before (parts, lanes).
-
-    In float64: what a small step adds has few digits in float32, but the difference of two floats is exact. Where the
-    norm before is 0, it is NaN.
-    """
-    moved, found = np.subtract(after, before, dtype=np.float64), []
-    for part in parts:
-        size = norms(before[part])
-        found.append(np.divide(norms(moved[part]), size, out=np.full(len(size), np.nan), where=size > 0))
-    return np.stack(found)
+    arrays = np.zeros(0, X.dtype), np.zeros(0, np.int32), np.zeros(X.shape[0] + 1, np.int64)
+    return csr_array(arrays, shape=X.shape)
 
 
 class Evaluation:
@@ -140,6 +115,7 @@ class Evaluation:
         rows, addresses = self._kernels.rows, self._kernels.addresses(measures)
         totals = np.zeros((1, 1, 1, self._layout.lanes))
         self._kernels.losses(rows, W, addresses, totals, self._memory[0], BlockSpan(0, 1, 0)).compile()
+        KernelCall(add_squares, (np.zeros((1, 1), self._kernels.dtype), np.zeros(1))).compile()
         if gradients:
             self._tile_kernels.link()
             sums, span = self._gradient_sums(W[:0], PLAIN), PartSpan(0, 1, 0, 0, 0, 0, 0)
@@ -160,6 +136,8 @@ class Evaluation:
         """Sum measures over sets of rows at the iterates W (tiles, ...) of the lanes at some places."""
         differing = self._differing(W)
         times = len(W) // len(differing)
+        if len(differing) == 1 and not (self._layout.kernel.network or differing.any()):  # the start of most trials
+            rows = [of._replace(X=without_entries(of.X)) for of in rows]
         sums = [np.tile(each, (1, times))[:, places] for each in self._sums(differing, rows, poll)]
         # Tile by tile: a column's sum then has the same order wherever the lane stands.
         tiles = self.tiles_of(W)
@@ -175,10 +153,9 @@ class Evaluation:
         """Append for each tile its columns' norms, the squares of what is penalised, and those of each other group."""
         for tile, sizes in zip(tiles, found, strict=True):
             penalised, others = (
-                [np.square(tile[part], dtype=np.float64).sum(axis=0) for part in self._layout.slices(which)]
-                for which in (True, False)
+                [squares(tile[part]) for part in self._layout.slices(which)] for which in (True, False)
             )
-            sizes.extend([norms(tile), reduce(np.add, penalised), *others])
+            sizes.extend([norms(tile, squares(tile)), reduce(np.add, penalised), *others])
 
     def _sums(self, W: Array, sets: Sequence[MeasuredRows], poll: Callable[[], None]) -> list[Array]:
         """Sum measures over sets of rows, which share the calls, at the lanes of some tiles: each (measures, lanes)."""
@@ -221,7 +198,10 @@ class Evaluation:
     def _differing(self, W: Array) -> Array:
         """Return one tile where all are the same, as they are at the start; else all of them."""
         own = W[:, : self._layout.parameters * self._layout.shape.lanes].view(np.uint8)
-        return W[:1] if all(np.array_equal(own[0], other) for other in own[1:]) else W
+        for some in (own[:, :LINE_BYTES], own):  # they differ early, if they do
+            if not all(np.array_equal(some[0], other) for other in some[1:]):
+                return W
+        return W[:1]
 
     @silently
     def gradient_norms(self, W: Array, places: Array, l2: Array, poll: Callable[[], None]) -> Array:

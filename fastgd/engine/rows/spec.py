@@ -10,9 +10,11 @@ from fastgd.engine.arrays import CHUNK_ROWS, chunk_rows
 from fastgd.engine.coast.powers import table_size
 from fastgd.engine.rows.model import Model
 from fastgd.engine.shapes import MOST_SWEPT_ROWS, Kernel, gram_parts, single_shape
-from fastgd.optimizers.coasting import EVERY_STEP, Coast, stays_in_frame
+from fastgd.optimizers.coasting import EVERY_STEP, UNCHANGED, Coast, stays_in_frame
+from fastgd.optimizers.proofs import adds_gradient
 from fastgd.optimizers.rule import Rule
 from fastgd.problems import Loss
+from fastgd.user_code.affine_forms import Traced
 
 Array = npt.NDArray[Any]
 
@@ -100,6 +102,16 @@ class CohortSpec:
     def touches(self) -> bool:
         """Whether a step touches the parameters of its batch's features alone."""
         return self.kernel.sparse and not self.kernel.parts and self.untouched != EVERY_STEP
+
+    @property
+    def adds_rows(self) -> bool:
+        """Whether a step adds a multiple of one sparse row to the parameters, or to what is kept of them in a frame."""
+        if not self.touches or self.batch_size > 1 or self.estimator != "none":
+            return False
+        framed = isinstance(self.untouched, Coast) and self.untouched.framed
+        rests = self.untouched == UNCHANGED and not np.any(self.l2)
+        values = dict(zip(self.rule.fields, self.hyper.T, strict=True)) | {name: Traced() for name in self.scheduled}
+        return (framed or rests) and adds_gradient(self.rule, values, resting=rests)
 
     @property
     def _feature_by_feature(self) -> bool:

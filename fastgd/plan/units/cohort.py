@@ -204,7 +204,7 @@ class CohortUnit:
         """What decides which kernels it calls."""
         spec, work = self.spec, self.workload
         measured = (work.gradient_norm, work.measures, work.units > 0)
-        rows = (repr(spec.untouched), spec.batch_size == 1) if spec.kernel.sparse else ()
+        rows = (repr(spec.untouched), spec.batch_size == 1, spec.adds_rows) if spec.kernel.sparse else ()
         drivers = (*spec.drivers(self.d, self.itemsize), spec.batch_size >= self.n)
         method = (spec.estimator, type(spec.line_search).__name__, rows, drivers, measured)
         return f"{spec.rule!r} {spec.kernel!r} {spec.model.compiled} {self.dtype} {spec.loss!r} {method}"

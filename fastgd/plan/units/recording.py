@@ -53,6 +53,8 @@ def checkpoints_of(study: Study, steps: int, batches: int) -> Array:
     """
     if steps > LARGEST:
         raise InputError(f"epochs = {study.epochs:,} are {steps:,} steps of {batches:,} an epoch; the most are 2^53")
+    if study.record.every == "end":
+        return _regular(steps, steps)
     if isinstance(study.record.every, dict):
         return _logarithmic(steps, study.record.every["log"])
     if (count := -(-steps // batches) + 1) > MOST_CHECKPOINTS:

@@ -127,6 +127,8 @@ def _of_held_out(metrics: Sequence[str]) -> list[str]:
 
 def _touched(data: Data, batch_size: int) -> float:
     """Return how many features occur in a batch, on average; features of the same frequency are counted together."""
+    if batch_size == 1:
+        return entries_of(data)
     n = data.n
     features = np.bincount(np.rint(data.frequencies * n).astype(np.int64))
     rows = np.flatnonzero(features)

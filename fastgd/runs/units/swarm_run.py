@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fastgd.core.random import stream_keys
 from fastgd.core.threads import Threads
-from fastgd.engine.rows.evaluation import norms
+from fastgd.engine.rows.norms import norms
 from fastgd.engine.swarm.guesses import SwarmGuesses
 from fastgd.engine.swarm.lanes import Lanes
 from fastgd.engine.swarm.reading import Reading

@@ -222,6 +222,8 @@ def _check_patience(study: StudyFields) -> None:
     for key in ("watch", "tolerance", "relative"):
         if stop.patience is None and getattr(stop, key) != Stop.model_fields[key].default:
             raise failure("goes with stop.patience, which is missing", "stop", key, found=getattr(stop, key))
+    if stop.patience is not None and study.record.every == "end":
+        raise failure("goes with losses on the way, and record.every = 'end' has none", "stop", "patience")
     if stop.watch == "validation_loss" and (key := _nothing_held_out(study)):
         raise failure(f"= 'validation_loss', and nothing is held out; set {key}", "stop", "watch")
 
