@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,18 @@ MAPPED = {"as they are": False, "standardised": True}
 ORDERS = ["sequential", "blocks"]
 
 
+def scaled_rows(path: Path, rows: int, dtype: str, *, standardised: bool) -> tuple[Any, Any]:
+    """Return rows that a file is written of, as they are or standardised: in the file, and in memory."""
+    random = np.random.default_rng(0)
+    np.save(path, random.standard_normal((rows, FEATURES), dtype))
+    found = np.load(path, mmap_mode="r")
+    if not standardised:
+        return found, np.load(path)
+    scaling = Scaling(random.standard_normal(FEATURES), 1 + random.random(FEATURES), 0, 0)
+    staged = StagedRows(found, scaling, found.dtype, "X")
+    return staged, staged.copied()
+
+
 class MappedRows:
     """64 learning rates in one pass over rows in a file, which take their form as they are passed, or have it."""
 
@@ -26,18 +39,9 @@ class MappedRows:
     timeout = 300
 
     def setup(self, rows: int, form: str, order: str, dtype: str) -> None:
-        random = np.random.default_rng(0)
-        X = random.standard_normal((rows, FEATURES), dtype)
-        y = (X[:, 0] > 0).astype(dtype)
         self._file = Path(tempfile.mkdtemp()) / "X.npy"
-        np.save(self._file, X)
-        found = np.load(self._file, mmap_mode="r")
-        if MAPPED[form]:
-            scaling = Scaling(random.standard_normal(FEATURES), 1 + random.random(FEATURES), 0, 0)
-            mapped = StagedRows(found, scaling, X.dtype, "X")
-            X = mapped.copied()
-        else:
-            mapped = found
+        mapped, X = scaled_rows(self._file, rows, dtype, standardised=MAPPED[form])
+        y = (np.arange(rows) % 2).astype(dtype)
         threads, options = Threads(), {"batch_size": 64, "order": order}
         self.cohorts = [make_cohort(each, y, DenseGrid.rates, threads, **options) for each in (mapped, X)]
         for cohort in self.cohorts:

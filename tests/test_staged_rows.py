@@ -1,5 +1,9 @@
 """Rows that take a study's form in a buffer: the bits of a copy, in every kind of kernel."""
 
+import ctypes
+import mmap
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -117,3 +121,30 @@ def resident(name):
         if name in line:
             return next(int(each.split()[1]) * 1024 for each in lines if each.startswith("Rss:"))
     return 0
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system is not told to forget")
+def test_all_that_is_ahead_is_read(tmp_path):
+    """Linux reads of a single request no more than a disk's `read_ahead_kb`; the rest would come page by page."""
+    path = tmp_path / "X.npy"
+    rows_ = mapped(np.random.default_rng(0).normal(size=(300_000, 10)), path)  # 24 MB
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    visit = Visit(rows_, np.zeros((len(rows_), 1)), np.arange(len(rows_), dtype=np.int32), False)
+    visit.hold(pool(2), (0, 1))
+    end = time.monotonic() + 60
+    while not in_cache(rows_).all() and time.monotonic() < end:
+        time.sleep(0.01)
+    assert in_cache(rows_).all()
+
+
+def in_cache(array):
+    """Which pages of a mapped array the system holds."""
+    first = array.ctypes.data // mmap.PAGESIZE * mmap.PAGESIZE
+    size = array.ctypes.data + array.nbytes - first
+    held = np.zeros(-(-size // mmap.PAGESIZE), np.uint8)
+    assert (
+        ctypes.CDLL(None).mincore(ctypes.c_void_p(first), ctypes.c_size_t(size), ctypes.c_void_p(held.ctypes.data)) == 0
+    )
+    return held & 1 == 1

@@ -6,6 +6,7 @@ a page when a kernel waits for it, and a process would keep all pages that it ha
 
 import mmap
 from collections.abc import Sequence
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from fastgd.engine.rows.order import BLOCK_ROWS
 
 Array = npt.NDArray[Any]
 AHEAD_BYTES = 32 << 20  # of the rows that are asked for: a disk is busy for some milliseconds, and keeps being so
+ASKED_BYTES = 128 << 10  # at a time: of more, Linux reads no more than a disk's `read_ahead_kb`, and says nothing
 MOST_SPREAD = 32  # times as many rows as are visited that may be read for them: others are read one by one
 
 
@@ -28,8 +30,9 @@ class MappedArray(NamedTuple):
         """Give the system an advice about some of the array's bytes."""
         low = (self.first + start) // mmap.PAGESIZE * mmap.PAGESIZE
         high = min(self.first + end, len(self.memory))
-        if low < high:
-            self.memory.madvise(advice, low, high - low)
+        step = ASKED_BYTES if advice == mmap.MADV_WILLNEED else max(1, high - low)
+        for place in range(low, high, step):
+            self.memory.madvise(advice, place, min(step, high - place))
 
 
 def mapped(array: Array) -> MappedArray | None:
@@ -63,24 +66,39 @@ class ReadAhead:
             found.memory.madvise(mmap.MADV_RANDOM)
         self._asked: dict[int, int] = {}  # of each part that is passed over, up to where it was asked for,
         self._passed: dict[int, int] = {}  # and let go
+        self._asking: Thread | None = None
 
     def __bool__(self) -> bool:
         """Whether any array is in a file."""
         return bool(self._maps)
 
     def pass_over(self, order: Array, ranges: Sequence[tuple[int, int]]) -> None:
-        """Read ahead of some ranges of places of an order, which are passed over next, and let go those before."""
-        ahead = max(1, self.ahead // len(ranges))
+        """Read ahead of some ranges of places of an order, which are passed over next, and let go those before.
+
+        A thread asks for what is not needed yet, while kernels compute.
+        """
+        if self._asking is not None:
+            self._asking.join()
+        ahead, later = max(1, self.ahead // len(ranges)), []
         for part, (first, end) in enumerate(ranges):
             if first < self._passed.get(part, end):  # another pass
                 self._asked[part] = self._passed[part] = first
             stop = min(len(order), end + ahead)
+            if self._asked[part] < end:
+                self._advise(mmap.MADV_WILLNEED, order[max(self._asked[part], first) : end])
+                self._asked[part] = end
             if self._asked[part] < stop:
-                self._advise(mmap.MADV_WILLNEED, order[max(self._asked[part], first) : stop])
+                later.append(order[self._asked[part] : stop].copy())
                 self._asked[part] = stop
             if self._passed[part] + ahead <= first:
                 self._advise(mmap.MADV_DONTNEED, order[self._passed[part] : first])
                 self._passed[part] = first
+        self._asking = Thread(target=self._ask, args=(later,), name="read ahead", daemon=True)
+        self._asking.start()
+
+    def _ask(self, parts: Sequence[Array]) -> None:
+        for numbers in parts:
+            self._advise(mmap.MADV_WILLNEED, numbers)
 
     def _advise(self, advice: int, numbers: Array) -> None:
         blocks = np.zeros(-(-self._rows // BLOCK_ROWS) + 2, np.int8)
