@@ -33,8 +33,8 @@ def valley(**fields):
 TOO_LARGE = [
     ({"optimizer": {"name": "sgd", "lr": {"log": [1, 10], "num": 10**9}}}, "optimizer.lr.num must be .* to 100,000"),
     ({"epochs": 10**12}, "record.every = 'epoch' makes a checkpoint of each of the 1,000,000,000,000 epochs"),
-    ({"record": {"every": {"log": 10**12}}}, "record.every must be 'epoch' or .* from 2 to 1,000,000, found"),
-    ({"record": {"every": {"log": 1e12}}}, "record.every must be 'epoch' or"),
+    ({"record": {"every": {"log": 10**12}}}, "record.every must be 'epoch', 'end' or .* from 2 to 1,000,000, found"),
+    ({"record": {"every": {"log": 1e12}}}, "record.every must be 'epoch', 'end' or"),
     (
         {"optimizer": {"name": "sgd", "lr": GRID}, "seed": [1, 2, 3]},
         r"make 300,000 trials, 100,000 \(optimizers, .* 200,",
