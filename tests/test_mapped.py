@@ -567,21 +567,25 @@ def test_entries_of_folds_that_are_too_small_are_none():
 # --- studies ----------------------------------------------------------------------------------------------------------
 
 
-def problem_of(tmp_path, source, **changes):
-    path = tmp_path / "a.npz"
+def problem_of(tmp_path, source, kind="npz", **changes):
+    path, weights = tmp_path / f"a.{kind}", np.arange(N) + 1.0
     if not path.exists():
-        written(path, {"X": 3 * X + 2, "y": Y, "w": np.arange(N) + 1.0})
+        written(
+            path, {"X": 3 * X + 2, "y": Y, "w": weights} if kind == "npz" else vectors(3 * X + 2, w=weights), rows=N
+        )
     how = {"standardize": True, "validation": 0.2, "weights": "w", "loss": "logistic", "intercept": True}
-    return {**how, "path": str(path), "source": source, **changes}
+    target = {} if kind == "npz" else {"target": "y"}
+    return {**how, **target, "path": str(path), "source": source, **changes}
 
 
-def test_a_study_that_is_begun_in_memory_is_extended_from_a_mapped_file(tmp_path):
+@pytest.mark.parametrize("kind", ["npz", "arrow"])
+def test_a_study_that_is_begun_in_memory_is_extended_from_a_mapped_file(kind, tmp_path):
     rates = np.geomspace(1e-3, 1.0, 12).tolist()
     changes = {"record": {"metrics": ["loss", "accuracy"]}, "dtype": "float32"}
     some, all_of_them = ({"name": "sgd", "lr": rates[:count]} for count in (9, 12))
-    run(tmp_path / "both", problem=problem_of(tmp_path, "memory"), optimizer=some, **changes)
-    found = run(tmp_path / "both", problem=problem_of(tmp_path, "map"), optimizer=all_of_them, **changes)
-    whole = run(tmp_path / "whole", problem=problem_of(tmp_path, "memory"), optimizer=all_of_them, **changes)
+    run(tmp_path / "both", problem=problem_of(tmp_path, "memory", kind), optimizer=some, **changes)
+    found = run(tmp_path / "both", problem=problem_of(tmp_path, "map", kind), optimizer=all_of_them, **changes)
+    whole = run(tmp_path / "whole", problem=problem_of(tmp_path, "memory", kind), optimizer=all_of_them, **changes)
     assert found.trials["cohort_id"].nunique() == 2
     assert_same(found, whole)
 
