@@ -392,7 +392,10 @@ def test_held_out_rows_that_are_read_differently_are_not_shared(tmp_path):
         ({"path": "a.svm", "csv": {"sep": ";"}}, "problem.csv is for .csv files, found { sep = ';' }"),
         ({"dataset": "iris", "csv": {"sep": ";"}}, "problem.csv is for .csv files"),
         ({"dataset": "iris", "format": "csv"}, "problem.format is for files, found 'csv'"),
-        ({"path": "a", "format": "tsv"}, "problem.format must be 'svm' or 'csv' or 'parquet' or 'npz', found 'tsv'"),
+        (
+            {"path": "a", "format": "tsv"},
+            "problem.format must be 'svm' or 'csv' or 'parquet' or 'arrow' or 'npz', found 'tsv'",
+        ),
     ],
 )
 def test_keys_that_a_study_refuses(problem, message):
@@ -412,7 +415,7 @@ def test_files_of_two_formats(tmp_path):
         (data,) = load_data(study(**keys, target="y", zero_based=True), None, lambda event: None)
         found = [data.X.tolist(), data.X_validation.tolist()]
         assert sorted(found, key=len) == [[[5, 0]], [[1, 2], [3, 4]]]
-    with pytest.raises(InputError, match=r"a.svm: target = 'y' is for .csv and .parquet"):
+    with pytest.raises(InputError, match=r"a.svm: target = 'y' is for .csv, .parquet and .arrow"):
         load_data(study(path=str(sparse), target="y"), None, lambda event: None)
 
 

@@ -49,20 +49,22 @@ def test_the_same_rows_have_the_same_fingerprint_in_every_format(tmp_path):
     frame = pd.DataFrame(X, columns=list("abcd")).assign(late=y)
     frame.to_csv(tmp_path / "a.csv", index=False)
     frame[["late", *"abcd"]].to_parquet(tmp_path / "a.parquet")
+    frame.to_feather(tmp_path / "a.arrow")
     np.savez_compressed(tmp_path / "a.npz", X=X, y=y)
     dump_svmlight_file(X, y, str(tmp_path / "a.svm"), zero_based=False)
     dump_svmlight_file(X, y, str(tmp_path / "a.LIBSVM"), zero_based=True)
     read_back = [
         read(tmp_path / "a.csv", "late"),
         read(tmp_path / "a.parquet", "late"),
+        read(tmp_path / "a.arrow", "late"),
         *(read(tmp_path / name) for name in ("a.npz", "a.svm", "a.LIBSVM")),
     ]
-    assert len({dataset.fingerprint for dataset in read_back[:3]}) == 1
+    assert len({dataset.fingerprint for dataset in read_back[:4]}) == 1
     # What is sparse is another content: the layout decides how numbers are summed, and what standardisation does.
-    assert read_back[3].fingerprint == read_back[4].fingerprint != read_back[0].fingerprint
-    assert read_back[0].features == read_back[1].features == ("a", "b", "c", "d")
-    assert read_back[3].features == ("x0", "x1", "x2", "x3")
-    assert [dataset.sparse for dataset in read_back] == [False, False, False, True, True]
+    assert read_back[4].fingerprint == read_back[5].fingerprint != read_back[0].fingerprint
+    assert read_back[0].features == read_back[1].features == read_back[2].features == ("a", "b", "c", "d")
+    assert read_back[4].features == ("x0", "x1", "x2", "x3")
+    assert [dataset.sparse for dataset in read_back] == [False, False, False, False, True, True]
     assert read_back[0].name == "a.csv"  # and no folder: a trial's identity has no paths
 
 
@@ -218,12 +220,20 @@ SAY = '; or say what it is: format = "csv" or "svm", for example'
 
 def test_paths_that_will_not_do(tmp_path):
     assert refusal(tmp_path / "a.csv", "y") == ": there is no such file"
-    assert refusal(tmp_path / "a.txt") == ": unknown extension '.txt'; valid: .svm, .libsvm, .csv, .parquet, .npz" + SAY
-    assert refusal(tmp_path / "a") == ": unknown extension ''; valid: .svm, .libsvm, .csv, .parquet, .npz" + SAY
+    assert (
+        refusal(tmp_path / "a.txt")
+        == ": unknown extension '.txt'; valid: .svm, .libsvm, .csv, .parquet, .arrow, .feather, .ipc, .npz" + SAY
+    )
+    assert (
+        refusal(tmp_path / "a")
+        == ": unknown extension ''; valid: .svm, .libsvm, .csv, .parquet, .arrow, .feather, .ipc, .npz" + SAY
+    )
     (tmp_path / "folder.csv").mkdir()
     assert "Is a directory" in refusal(tmp_path / "folder.csv", "y")
     write(tmp_path / "a.svm", GOOD)
-    assert refusal(tmp_path / "a.svm", "y").startswith(": target = 'y' is for .csv and .parquet; a .svm file knows")
+    assert refusal(tmp_path / "a.svm", "y").startswith(
+        ": target = 'y' is for .csv, .parquet and .arrow; a .svm file knows"
+    )
 
 
 def test_a_home_folder_that_is_not_there():

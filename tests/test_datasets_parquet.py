@@ -84,7 +84,7 @@ def test_partitions_are_numbers_or_refused_by_name(tmp_path):
     assert (alone.features, alone.notes) == (("x",), ())
     assert read(folder / "fold=2", format="parquet").features == ("x",)
     part(folder / "fold=b" / "a.parquet", ROWS)
-    assert refusal(folder).startswith("d.parquet: column 'fold' is not numeric: row 5 holds 'b'")
+    assert refusal(folder).startswith("d.parquet: column 'fold' is not numeric: row 1 of fold=b/a.parquet holds 'b'")
     assert read(folder, "fold").y.tolist() == ["1", "1", "2", "2", "b", "b"]
     part(folder / "rest" / "a.parquet", ROWS)
     assert refusal(folder).startswith("d.parquet/rest/a.parquet: its folders name no column, and those of ")

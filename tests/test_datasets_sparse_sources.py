@@ -77,7 +77,7 @@ def test_svm_keys_that_will_not_do(tmp_path):
     [
         (Source(path="a.csv", zero_based=True), "a.csv: zero_based is for .svm and .libsvm files"),
         (Source(path="a.parquet", zero_based=False), "a.parquet: zero_based is for .svm and .libsvm files"),
-        (Source(path="a.npz", n_features=3), "a.npz: n_features is for .svm and .libsvm and .parquet"),
+        (Source(path="a.npz", n_features=3), "a.npz: n_features is for .svm and .libsvm, and for .parquet"),
         (Source(dataset="iris", n_features=3), "iris: n_features is for .svm and"),
         (Source(synthetic={"n": 3, "d": 2}, zero_based=True), "synthetic: zero_based is for .svm and .libsvm files"),
     ],
@@ -371,7 +371,10 @@ def test_a_study_has_the_keys_of_its_files():
         ({"path": "a.svm", "n_features": 2**31}, "problem.n_features must be at most 2147483647, found 2147483648"),
         ({"path": "a.csv", "zero_based": True}, "problem.zero_based is for .svm and .libsvm files, found true"),
         ({"zero_based": False}, "problem.zero_based is for .svm and .libsvm files, found false"),
-        ({"dataset": "iris", "n_features": 3}, "problem.n_features is for .svm and .libsvm and .parquet (of lists) fi"),
+        (
+            {"dataset": "iris", "n_features": 3},
+            "problem.n_features is for .svm and .libsvm, and for .parquet and .arrow (of",
+        ),
         ({"synthetic": {"n": 9, "d": 3, "exponent": 1.0}}, "problem.synthetic: exponent is for sparse features"),
     ],
 )

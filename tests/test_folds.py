@@ -133,14 +133,16 @@ def test_a_class_that_is_rarer_than_the_folds_is_told(tmp_path):
     run(tmp_path / "two", data=once, problem=problem | {"loss": "logistic", "positive": "a"}, batch_size=8)
 
 
-@pytest.mark.parametrize("kind", ["csv", "parquet", "npz"])
+@pytest.mark.parametrize("kind", ["csv", "parquet", "feather", "npz"])
 def test_no_two_folds_share_a_group(tmp_path, kind):
     groups, path = np.repeat(["a", "b", "c", "d", "e"], 30), tmp_path / f"rows.{kind}"
     table = pd.DataFrame(X, columns=list("abcdefg")).assign(who=groups, y=Y)
     if kind == "npz":
         np.savez(path, X=X, y=Y, who=groups)
+    elif kind == "csv":
+        table.to_csv(path, index=False)
     else:
-        table.to_csv(path, index=False) if kind == "csv" else table.to_parquet(path, index=False)
+        getattr(table, f"to_{kind}")(path)
     target = {} if kind == "npz" else {"target": "y"}
     validation = {"folds": 3, "kind": "group", "group": "who"}
     study = study_of(problem={"loss": "logistic", "path": str(path), "validation": validation, **target})

@@ -37,15 +37,15 @@ def test_starts(starts, count):
         assert points[:, 1].max() > 1
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".feather", ".npy"])
 def test_starts_from_a_file(tmp_path, suffix):
     from fastgd.plan.starts import make_starts
 
     points, path = np.array([[1.0, 2.0], [3.0, 4.5]]), tmp_path / f"starts{suffix}"
     frame = pd.DataFrame(points, columns=["a", "b"])
-    {".csv": lambda: frame.to_csv(path, index=False), ".parquet": lambda: frame.to_parquet(path)}.get(
-        suffix, lambda: np.save(path, points)
-    )()
+    write = {".csv": lambda: frame.to_csv(path, index=False), ".parquet": lambda: frame.to_parquet(path)}
+    write |= {".feather": lambda: frame.to_feather(path), ".npy": lambda: np.save(path, points)}
+    write[suffix]()
     own = study(starts={"path": str(path)})
     assert np.array_equal(make_starts(own.starts, own.landscapes[0]), points)
     wrong = study(starts={"path": str(path)}, problem={"landscape": "rosenbrock", "dimension": 3})

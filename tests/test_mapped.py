@@ -55,6 +55,11 @@ def written(path, content, **how):
         dump_svmlight_file(*content, str(path), **how)
     elif path.suffix == ".csv":
         content.to_csv(path, index=False)
+    elif path.suffix == ".arrow":
+        table = pa.Table.from_pandas(content, preserve_index=False) if hasattr(content, "index") else pa.table(content)
+        options = pa.ipc.IpcWriteOptions(compression=how.get("packed"))
+        with how.get("new", pa.ipc.new_file)(path, table.schema, options=options) as writer:
+            writer.write_table(table, max_chunksize=how.get("rows", 13))
     elif isinstance(content, dict):
         pq.write_table(pa.table(content), path, row_group_size=13)
     else:
@@ -66,6 +71,12 @@ def lists(**others):
     where = [np.flatnonzero(row) for row in SPARSE]
     values = [row[at].tolist() for row, at in zip(SPARSE, where, strict=True)]
     return {"indices": [at.tolist() for at in where], "values": values, "y": Y.tolist(), **others}
+
+
+def vectors(rows, dtype="f8", **others):
+    """A column of lists of one length, beside others."""
+    rows = np.asarray(rows, dtype)
+    return {"v": pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1]), "y": Y.tolist(), **others}
 
 
 def outcome(source, keys):
@@ -90,6 +101,7 @@ def assert_alike(keys):
     return expected
 
 
+FILES_BESIDE = {"target": "y", "weights": "w", "group": "g"}
 FILES = {
     "npz": ("a.npz", {"X": X, "y": Y, "w": Y + 1.0, "g": TABLE["g"].to_numpy(str)}, {"weights": "w", "group": "g"}),
     "npz, float32": ("a.npz", {"X": X.astype(np.float32), "y": Y.astype(str)}, {}),
@@ -103,6 +115,16 @@ FILES = {
     "parquet, float32": ("a.parquet", PLAIN.astype(np.float32), {"target": "y"}),
     "parquet of lists": ("a.parquet", lists(w=list(range(1, N + 1))), {"target": "y", "weights": "w"}),
     "parquet of lists, wider": ("a.parquet", lists(), {"target": "y", "n_features": 30}),
+    "parquet of vectors": ("a.parquet", vectors(X), {"target": "y"}),
+    "arrow": ("a.arrow", TABLE, {"target": "y", "weights": "w", "group": "g"}),
+    "arrow, float32": ("a.arrow", PLAIN.astype(np.float32), {"target": "y"}),
+    "arrow, categories": ("a.arrow", PLAIN.assign(y=pd.Categorical(np.where(Y, "a", "b"))), {"target": "y"}),
+    "arrow, several targets": ("a.arrow", PLAIN, {"target": ("y", "a")}),
+    "arrow of lists": ("a.arrow", lists(w=list(range(1, N + 1))), {"target": "y", "weights": "w"}),
+    "arrow of vectors": ("a.arrow", vectors(X, w=TABLE["w"], g=TABLE["g"]), FILES_BESIDE),
+    "arrow of vectors, float32": ("a.arrow", vectors(X, "f4"), {"target": "y"}),
+    "arrow of vectors, whole numbers": ("a.arrow", vectors(9 * X, "i2"), {"target": "y"}),
+    "arrow of vectors, several targets": ("a.arrow", vectors(X, z=X[:, 0]), {"target": ("y", "z")}),
     "svm": ("a.svm", (SPARSE, Y), {}),
     "svm, wider": ("a.svm", (SPARSE, Y), {"n_features": 20}),
 }
@@ -118,6 +140,17 @@ def test_packed_files_are_what_they_are_in_memory(tmp_path):
     assert_alike(written(tmp_path / "a.npz", {"X": X, "y": Y}, packed=True))
     PLAIN.to_csv(tmp_path / "a.csv.gz", index=False)
     assert_alike({"path": str(tmp_path / "a.csv.gz"), "target": "y"})
+    for content in (PLAIN, lists(), vectors(X)):
+        for packed in ("lz4", "zstd"):
+            assert_alike(written(tmp_path / "a.arrow", content, packed=packed) | {"target": "y"})
+
+
+@pytest.mark.parametrize("content", [PLAIN, lists(), vectors(X)], ids=["columns", "lists", "vectors"])
+def test_streams_of_arrow(content, tmp_path):
+    expected = outcome("memory", written(tmp_path / "a.arrow", content) | {"target": "y"})
+    for rows in (13, N):
+        keys = written(tmp_path / "a.arrow", content, new=pa.ipc.new_stream, rows=rows) | {"target": "y"}
+        assert assert_alike(keys) == expected
 
 
 def test_columns_of_svmlight_that_count_from_1(tmp_path):
@@ -126,13 +159,47 @@ def test_columns_of_svmlight_that_count_from_1(tmp_path):
     assert places == ["line 1", f"line {N}"]
 
 
-def test_parts_in_folders_whose_names_are_columns(tmp_path):
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_parts_in_folders_whose_names_are_columns(kind, tmp_path):
     for part in range(3):
         folder = tmp_path / "parts" / f"fold={part}"
         folder.mkdir(parents=True)
-        written(folder / "a.parquet", PLAIN.iloc[30 * part : 30 * part + 30])
-    _, about, _ = assert_alike({"path": str(tmp_path / "parts"), "format": "parquet", "target": "y"})
+        written(folder / f"a=7.{kind}", PLAIN.iloc[30 * part : 30 * part + 30])
+    _, about, places = assert_alike({"path": str(tmp_path / "parts"), "format": kind, "target": "y"})
     assert about[1] == (90, D + 1)
+    assert places == [f"row 1 of fold=0/a=7.{kind}", f"row 30 of fold=2/a=7.{kind}"]
+
+
+WRONG_IN_A_PART = {
+    "NaN": ({"b": [1.0, np.nan, 3.0]}, "column 'b': found nan; every"),
+    "a target that is missing": ({"y": [0.0, np.nan, 1.0]}, "has no target: found nan"),
+    "several targets": ({"y": [0.0, np.inf, 1.0]}, "the target 'y' is inf"),
+    "a weight below 0": ({"w": [1.0, -1.0, 1.0]}, "column 'w': found -1; a weight"),
+    "a group that is missing": ({"g": ["u", None, "v"]}, "column 'g': the group is missing"),
+    "a text": ({"b": ["1", "x", "2"]}, "column 'b' is not numeric: WHERE holds 'x'"),
+    "a text that reads as a number": ({"b": ["1", "1", "2"]}, "column 'b' is not numeric: row 1 of 1.KIND holds '1'"),
+    "a list that is missing": ({"indices": [[0], None, [1]], "values": [[1.0]] * 3}, "column 'indices': there is no"),
+    "lists of other lengths": ({"indices": [[0], [1], [1]], "values": [[1.0], [], [1.0]]}, "has 1 indices and 0 v"),
+}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+@pytest.mark.parametrize(("changes", "message"), WRONG_IN_A_PART.values(), ids=WRONG_IN_A_PART)
+def test_what_is_wrong_in_a_part_is_told_with_its_name_and_the_row_there(changes, message, kind, tmp_path):
+    right = {"y": [0.0, 1.0, 1.0], "a": [0.5] * 3, "b": [1.0, 2.0, 3.0], "w": [1.0, 1.0, 1.0], "g": ["u", "v", "v"]}
+    if "indices" in changes:
+        right = {"y": right["y"], "indices": [[0], [1], [1]], "values": [[1.0]] * 3}
+    texts = {"b": ["1", "2", "3"]} if isinstance(changes.get("b", [0])[0], str) else {}
+    (tmp_path / "rows").mkdir()
+    for part, content in enumerate([right | texts, right | texts, right | changes], 1):
+        written(tmp_path / "rows" / f"{part}.{kind}", content)
+    beside = {} if "indices" in right else {"weights": "w", "group": "g"}
+    target = ("y", "b") if "inf" in message else "y"
+    told = assert_alike({"path": str(tmp_path / "rows"), "format": kind, "target": target, **beside})
+    where = f"row 2 of 3.{kind}"
+    message = message.replace("WHERE", where).replace("KIND", kind)
+    assert told.startswith(f"{tmp_path / 'rows'}: {message if 'not numeric' in message else where}"), told
+    assert message in told
 
 
 def listed(**others):
@@ -170,6 +237,32 @@ BAD = {
         {"target": "y"},
     ),
     "lists of other lengths": ("a.parquet", listed(values=[[1.0] * 20]), {"target": "y"}),
+    "a text among texts of numbers": ("a.parquet", last("c", "bad").astype({"c": str}), {"target": "y"}),
+    "texts of numbers": ("a.parquet", PLAIN.assign(c="1,5"), {"target": "y"}),
+    "two columns of texts": (
+        "a.arrow",
+        PLAIN.assign(a=["1"] * 60 + ["late"] * 41, c=["1"] * 50 + ["bad"] * 51),
+        {"target": "y"},
+    ),
+    "truths of which one is missing": ("a.arrow", PLAIN.assign(c=[True] * 99 + [None, True]), {"target": "y"}),
+    "a text and a weight below 0": (
+        "a.csv",
+        PLAIN.assign(w=-1.0, c=["1"] * 99 + ["bad", "2"]),
+        {"target": "y", "weights": "w"},
+    ),
+    "NaN in a vector": ("a.arrow", vectors(np.where(X[98, 2] == X, np.nan, X)), {"target": "y"}),
+    "a vector that is missing": (
+        "a.arrow",
+        {"v": pa.array([[1.0, 2.0]] * 99 + [None, [1.0, 2.0]], pa.list_(pa.float64(), 2)), "y": Y},
+        {"target": "y"},
+    ),
+    "a number that is missing in a vector": (
+        "a.arrow",
+        {"v": pa.array([[1.0, 2.0]] * 99 + [[1.0, None], [1.0, 2.0]], pa.list_(pa.float64(), 2)), "y": Y},
+        {"target": "y"},
+    ),
+    "no rows": ("a.arrow", PLAIN[:0], {"target": "y"}),
+    "no such weights": ("a.arrow", vectors(X), {"target": "y", "weights": "w"}),
     "an index below 0": ("a.parquet", listed(indices=[[-1]], values=[[1.0]]), {"target": "y"}),
 }
 
@@ -229,6 +322,46 @@ def test_an_archive_that_maps_is_not_copied(tmp_path):
         assert dataset.X.flags.aligned
     there = [(mapped(tmp_path / f"{length}.npz").folder / "X.npy").exists() for length in range(1, 9)]
     assert 0 < sum(there) < 8
+
+
+def test_vectors_of_arrow_that_map_are_not_copied(tmp_path):
+    """Also behind a text, which ends anywhere, and in a stream: what is written is aligned."""
+    path = tmp_path / "a.arrow"
+    for how in ({"rows": N}, {"rows": N, "new": pa.ipc.new_stream}):
+        for dtype in ("f4", "f8"):
+            content = {"g": TABLE["g"], **vectors(X, dtype), "w": TABLE["w"]}
+            dataset = mapped(**written(path, content, **how), target="y", weights="w", group="g")
+            assert is_file(dataset.X)
+            assert not (dataset.folder / "X.npy").exists()
+            np.testing.assert_array_equal(dataset.X, X.astype(dtype))
+            assert dataset.X.flags.aligned
+            assert dataset.fingerprint == from_arrays(X.astype(dtype), Y).fingerprint
+    missing = pa.array([None, *Y[1:].tolist()], pa.int64())
+    for content, how in {
+        "in two places": (vectors(X), {"rows": 100}),
+        "compressed": (vectors(X), {"rows": N, "packed": "zstd"}),
+        "whole numbers": (vectors(9 * X, "i8"), {"rows": N}),
+    }.values():
+        assert (mapped(**written(path, content, **how), target="y").folder / "X.npy").exists()
+    with pytest.raises(InputError, match="row 1 has no target"):
+        mapped(**written(path, vectors(X) | {"y": missing}, rows=N), target="y")
+
+
+def test_a_file_of_arrow_is_never_in_memory_as_a_whole(tmp_path):
+    rows, before = np.random.default_rng(0).standard_normal((100_000, 10)), pa.default_memory_pool()
+    content = dict(zip("abcdefghij", rows.T, strict=True)) | {"y": np.arange(len(rows)) % 2}
+    for packed in (None, "zstd"):
+        path = written(tmp_path / "a.arrow", content, rows=2_000, packed=packed)["path"]
+        pool = pa.proxy_memory_pool(before)
+        pa.set_memory_pool(pool)
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(row_files, "VALUES_AT_ONCE", 1 << 14)
+                found = mapped(path, target="y")
+        finally:
+            pa.set_memory_pool(before)
+        np.testing.assert_array_equal(found.X, rows)
+        assert pool.max_memory() < rows.nbytes / 4
 
 
 def test_what_was_read_is_not_read_again(tmp_path, monkeypatch):
@@ -434,21 +567,25 @@ def test_entries_of_folds_that_are_too_small_are_none():
 # --- studies ----------------------------------------------------------------------------------------------------------
 
 
-def problem_of(tmp_path, source, **changes):
-    path = tmp_path / "a.npz"
+def problem_of(tmp_path, source, kind="npz", **changes):
+    path, weights = tmp_path / f"a.{kind}", np.arange(N) + 1.0
     if not path.exists():
-        written(path, {"X": 3 * X + 2, "y": Y, "w": np.arange(N) + 1.0})
+        written(
+            path, {"X": 3 * X + 2, "y": Y, "w": weights} if kind == "npz" else vectors(3 * X + 2, w=weights), rows=N
+        )
     how = {"standardize": True, "validation": 0.2, "weights": "w", "loss": "logistic", "intercept": True}
-    return {**how, "path": str(path), "source": source, **changes}
+    target = {} if kind == "npz" else {"target": "y"}
+    return {**how, **target, "path": str(path), "source": source, **changes}
 
 
-def test_a_study_that_is_begun_in_memory_is_extended_from_a_mapped_file(tmp_path):
+@pytest.mark.parametrize("kind", ["npz", "arrow"])
+def test_a_study_that_is_begun_in_memory_is_extended_from_a_mapped_file(kind, tmp_path):
     rates = np.geomspace(1e-3, 1.0, 12).tolist()
     changes = {"record": {"metrics": ["loss", "accuracy"]}, "dtype": "float32"}
     some, all_of_them = ({"name": "sgd", "lr": rates[:count]} for count in (9, 12))
-    run(tmp_path / "both", problem=problem_of(tmp_path, "memory"), optimizer=some, **changes)
-    found = run(tmp_path / "both", problem=problem_of(tmp_path, "map"), optimizer=all_of_them, **changes)
-    whole = run(tmp_path / "whole", problem=problem_of(tmp_path, "memory"), optimizer=all_of_them, **changes)
+    run(tmp_path / "both", problem=problem_of(tmp_path, "memory", kind), optimizer=some, **changes)
+    found = run(tmp_path / "both", problem=problem_of(tmp_path, "map", kind), optimizer=all_of_them, **changes)
+    whole = run(tmp_path / "whole", problem=problem_of(tmp_path, "memory", kind), optimizer=all_of_them, **changes)
     assert found.trials["cohort_id"].nunique() == 2
     assert_same(found, whole)
 

@@ -9,7 +9,9 @@ import zipfile
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
+from pyarrow import feather
 from scipy.sparse import csr_matrix
 from sklearn.datasets import dump_svmlight_file
 from small_studies import rows, run
@@ -368,9 +370,27 @@ def test_predictions_of_a_table_are_those_of_the_model(fitted, tmp_path):
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "p.parquet"), found, check_dtype=False)
     fastgd_cli("predict", place / "model.npz", tmp_path / "new.parquet", "-o", tmp_path / "p.csv")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "p.csv"), found[["row", "prediction"]])
+    turned.to_feather(tmp_path / "new.feather")
+    again, notes = predicted(place / "model.npz", tmp_path / "new.feather", "--probabilities")
+    pd.testing.assert_frame_equal(again, found)
+    assert notes.strip() == f"note: {tmp_path / 'new.feather'}: 2 columns left out: 'late', 'id'"
     np.savez(tmp_path / "new.npz", X=new[FEATURES].to_numpy())
-    by_place, _ = predicted(place / "model.npz", tmp_path / "new.npz")
-    assert by_place["prediction"].tolist() == found["prediction"].tolist()
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(new[FEATURES].to_numpy().ravel()), len(FEATURES))
+    feather.write_feather(pa.table({"v": vectors}), tmp_path / "new.arrow")
+    for name in ("new.npz", "new.arrow"):
+        by_place, _ = predicted(place / "model.npz", tmp_path / name)
+        assert by_place["prediction"].tolist() == found["prediction"].tolist()
+
+
+@pytest.mark.parametrize("kind", ["parquet", "feather"])
+def test_a_row_of_a_folder_is_told_with_its_part(fitted, tmp_path, kind):
+    new = table(9, seed=3)[FEATURES]
+    (tmp_path / "new").mkdir()
+    for part, content in enumerate((new, new.assign(size=[1.0] * 8 + [np.nan]))):
+        getattr(content, f"to_{kind}")(tmp_path / "new" / f"{part}.{kind}")
+    options = ("--format", "arrow" if kind == "feather" else kind)
+    _, errors = fastgd_cli("predict", fitted[0] / "model.npz", tmp_path / "new", *options, code=2)
+    assert f"row 9 of 1.{kind}, column 'size': found nan" in errors.replace("\n", " ")
 
 
 def test_a_table_that_is_written_otherwise(fitted, tmp_path):

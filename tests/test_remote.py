@@ -11,6 +11,7 @@ import fsspec
 import numpy as np
 import object_store
 import pandas as pd
+import pyarrow as pa
 import pytest
 import snapshot_studies
 from object_store import BUCKET, MortalStore
@@ -304,14 +305,20 @@ def write_data(folder: Path) -> None:
     for fold in (0, 1):
         (folder / "parts.parquet" / f"fold={fold}").mkdir(parents=True)
         table[fold::2].to_parquet(folder / "parts.parquet" / f"fold={fold}" / "part.parquet", index=False)
+    table.to_feather(folder / "rows.feather", compression="zstd")
+    columns, vectors = pa.Table.from_pandas(table), pa.FixedSizeListArray.from_arrays(pa.array(X.ravel()), 3)
+    for name, content in {"rows.arrow": columns, "vectors.ipc": pa.table({"v": vectors, "y": Y})}.items():
+        with pa.ipc.new_stream(folder / name, content.schema) as writer:
+            writer.write_table(content, max_chunksize=7)
+    for fold in (0, 1):
+        (folder / "parts.arrow" / f"fold={fold}").mkdir(parents=True)
+        table[fold::2].reset_index(drop=True).to_feather(folder / "parts.arrow" / f"fold={fold}" / "part.arrow")
     np.savez(folder / "rows.npz", X=X, y=Y)
     dump_svmlight_file(X, Y, str(folder / "rows.svm"))
     np.save(folder / "points.npy", X[:, :2])
 
 
 def _zstd(content: bytes) -> bytes:
-    import pyarrow as pa
-
     return bytes(pa.Codec("zstd").compress(content))
 
 
@@ -341,17 +348,26 @@ def uploaded(files):
         "rows.csv.zip",
         "rows.parquet",
         "parts.parquet",
+        "rows.feather",
+        "rows.arrow",
+        "vectors.ipc",
+        "parts.arrow",
         "rows.npz",
         "rows.svm",
     ],
 )
-def test_data_in_a_store_are_those_of_a_file(name, files, uploaded):
+def test_data_in_a_store_are_those_of_a_file(name, files, uploaded, tmp_path, monkeypatch):
+    monkeypatch.setenv("FASTGD_CACHE_DIR", str(tmp_path))
     target = {} if name.endswith((".npz", ".svm")) else {"target": "y"}
-    found, expected = (
-        load_data(study(problem={"loss": "logistic", "path": f"{place}/{name}", **target}), None, lambda event: None)[0]
-        for place in (uploaded, files)
+    expected, found, streamed = (
+        load_data(
+            study(problem={"loss": "logistic", "path": f"{place}/{name}", "source": source, **target}),
+            None,
+            lambda event: None,
+        )[0]
+        for place, source in ((files, "memory"), (uploaded, "auto"), (uploaded, "stream"))
     )
-    assert found.fingerprint == expected.fingerprint
+    assert found.fingerprint == streamed.fingerprint == expected.fingerprint
     assert len(found.y) == 60
 
 

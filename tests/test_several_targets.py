@@ -361,7 +361,7 @@ def test_a_missing_target_is_named_by_its_line(tmp_path):
         ({"target": ["a", "c"]}, "there is no column 'c'; valid: p, b, q, r, a, s, t"),
         (
             {"path": "rows.svm"},
-            r"target = \['a', 'b'\] is for .csv, .parquet and .npz; a .svm file knows its own target",
+            r"target = \['a', 'b'\] is for .csv, .parquet, .arrow and .npz; a .svm file knows its own target",
         ),
         ({"path": None, "synthetic": {"n": 9, "d": 2}}, r"synthetic has no target \['a', 'b'\]; valid: y"),
     ],

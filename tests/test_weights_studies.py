@@ -398,8 +398,14 @@ def test_a_class_without_training_rows_has_no_balanced_weight():
         ({"loss": "squared", "class_weight": "balanced"}, r"problem\.class_weight .* is a loss of numbers"),
         ({"loss": "logistic", "class_weight": {}}, r"class_weight must be 'balanced', or a table of labels"),
         ({"loss": "logistic", "class_weight": {"a": -1}}, r"class_weight must be 'balanced', or a table of labels"),
-        ({"loss": "logistic", "weights": "w"}, r"weights is for \.csv, \.parquet and \.npz files; arrays have those"),
-        ({"loss": "logistic", "path": "a.svm", "weights": "w"}, r"weights is for \.csv, \.parquet and \.npz files"),
+        (
+            {"loss": "logistic", "weights": "w"},
+            r"weights is for \.csv, \.parquet, \.arrow and \.npz files; arrays have those",
+        ),
+        (
+            {"loss": "logistic", "path": "a.svm", "weights": "w"},
+            r"weights is for \.csv, \.parquet, \.arrow and \.npz files",
+        ),
         ({"loss": "logistic", "path": "a.csv", "target": "y", "weights": "y"}, r"weights is the target, too"),
     ],
 )

@@ -109,7 +109,7 @@ def make_folds(dataset: Dataset, keys: FoldKeys, positive: Label | None = None) 
         in all folds there is one row.
     """
     if keys.kind == "group" and dataset.groups is None:
-        where = "groups are a column of .csv and .parquet files, or an array of .npz files; from Python, give folds"
+        where = "groups are a column of a table, or an array of an .npz file; from Python, give folds"
         raise InputError(f"{dataset.name}: rows have no groups {keys.group!r}: {where}")
     if keys.kind == "stratified":
         _check_classes(dataset, positive)

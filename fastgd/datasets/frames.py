@@ -5,7 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import isfinite
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,32 +87,59 @@ def index_note(index: list[str]) -> tuple[str, ...]:
     return (f"the index that pandas stored is no feature: {', '.join(named)}",) if named else ()
 
 
+class ReadsAsNumberError(InputError):
+    """A column is not numeric, and its first value that is none reads as one, or is missing: "1", for example.
+
+    A later row may hold a text that shows better why the column is none of numbers.
+    """
+
+
 def numbers(frame: "pd.DataFrame", where: str, place: Place = row_number) -> Floats:
-    """Return a table as numbers (n, d), NaN where a value is missing, or name the first column that is not numeric."""
+    """Return a table as numbers (n, d), NaN where a value is missing, or name the first value that is none.
+
+    Values that read as numbers, in columns of texts, are named where there is no other one.
+    """
     dtypes = list(frame.dtypes)
-    if any(dtype.kind not in "biuf" for dtype in dtypes):
-        frame = frame.copy(deep=False)
-        for j, dtype in enumerate(dtypes):
-            if dtype.kind not in "biuf":
-                frame.isetitem(j, _objects(frame.iloc[:, j], str(frame.columns[j]), where, place))
+    columns = {j: frame.iloc[:, j] for j, dtype in enumerate(dtypes) if dtype.kind not in "biuf"}
+    objects = {j: column.astype(object).to_numpy() for j, column in columns.items()}
+    wrong = {j: found for j, values in objects.items() if (found := _wrong(values, dtypes[j]))}
+    if wrong:
+        j = min(wrong, key=lambda j: (wrong[j].reads, wrong[j].row))
+        raise _not_numeric(wrong[j], str(frame.columns[j]), where, place(wrong[j].row))
+    frame = frame.copy(deep=False)
+    for j, values in objects.items():
+        frame.isetitem(j, np.array([float(value) for value in values]))
     single = all(dtype == np.float32 for dtype in dtypes)
     return frame.to_numpy(dtype=np.float32 if single else np.float64, na_value=np.nan)
 
 
-def _objects(column: "pd.Series[Any]", label: str, where: str, place: Place) -> Floats:
-    """Return a column of objects that are all numbers (Python's, decimals, booleans), or refuse it."""
+class _Wrong(NamedTuple):
+    """A value of a column that is no number."""
+
+    row: int
+    value: Any
+    reads: bool = False  # as a number
+    categorical: bool = False
+
+
+def _wrong(values: NDArray[Any], dtype: Any) -> _Wrong | None:
+    """Return a value that is no number (Python's, a decimal, a boolean), if there is one."""
     import pandas as pd
 
-    values = column.astype(object).to_numpy()
-    categories = isinstance(column.dtype, pd.CategoricalDtype)  # numbers that are names of categories
-    wrong = range(len(values)) if categories else [i for i, value in enumerate(values) if not is_number(value)]
-    if not len(wrong):
-        return np.array([float(value) for value in values])
-    row = next((i for i in wrong if not categories and not reads(values[i])), wrong[0])
-    kind = "categorical, and not numeric" if categories else "not numeric"
-    raise InputError(
-        f"{where}: column {label!r} is {kind}: {place(row)} holds {shortened(values[row])}; drop the "
-        f"column, or encode it as numbers (pandas.get_dummies makes one-hot columns){_marks(values[row], place)}"
+    if isinstance(dtype, pd.CategoricalDtype):  # numbers that are names of categories
+        return _Wrong(0, values[0], categorical=True) if len(values) else None
+    wrong = [row for row, value in enumerate(values) if not is_number(value)]
+    if not wrong:
+        return None
+    row = next((row for row in wrong if not reads(values[row])), None)
+    return _Wrong(wrong[0], values[wrong[0]], reads=True) if row is None else _Wrong(row, values[row])
+
+
+def _not_numeric(found: _Wrong, label: str, where: str, called: str) -> InputError:
+    kind = "categorical, and not numeric" if found.categorical else "not numeric"
+    return (ReadsAsNumberError if found.reads else InputError)(
+        f"{where}: column {label!r} is {kind}: {called} holds {shortened(found.value)}; drop the "
+        f"column, or encode it as numbers (pandas.get_dummies makes one-hot columns){_marks(found.value, called)}"
     )
 
 
@@ -136,9 +163,9 @@ def reads(value: Any) -> bool:
     return number_of(value) is not None
 
 
-def _marks(value: Any, place: Place) -> str:
+def _marks(value: Any, called: str) -> str:
     """Return a hint for numbers of a text file in another notation, such as 1,5 and 1.000,5."""
-    if not isinstance(value, str) or "," not in value or place is row_number:
+    if not isinstance(value, str) or "," not in value or not called.startswith("line "):
         return ""
     digits = value.replace(",", "").replace(".", "").strip("+-")
     return '; csv = { decimal = "," } or { thousands = "," } says what the comma is' if digits.isdigit() else ""

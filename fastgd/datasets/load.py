@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -9,7 +10,7 @@ from fastgd.common.errors import InputError, nearest
 from fastgd.common.folders import expanded
 from fastgd.datasets.mapped import reading as mapped
 from fastgd.datasets.mapped.reading import size_in_memory
-from fastgd.datasets.readers import csv, npz, parquet, svm
+from fastgd.datasets.readers import csv, npz, svm, tables
 from fastgd.datasets.readers.csv_keys import Csv
 from fastgd.datasets.readers.reading import (
     COMPRESSED,
@@ -25,23 +26,24 @@ from fastgd.datasets.record import DATASETS, Dataset, Origin, room_for_rows
 from fastgd.datasets.sources.synthetic import Synthetic, make
 
 Reader = Callable[[Path, Reading], Dataset]
-READERS: dict[Format, Reader] = {"svm": svm.read, "csv": csv.read, "parquet": parquet.read, "npz": npz.read}
-WITH_TARGET: tuple[Format, ...] = ("csv", "parquet")
+READERS: dict[Format, Reader] = {"svm": svm.read, "csv": csv.read, "npz": npz.read}
+READERS |= {kind: partial(tables.read, kind) for kind in tables.OPENERS}
+WITH_TARGET: tuple[Format, ...] = ("csv", *tables.OPENERS)
 TAKES: dict[str, tuple[Format, ...]] = {
     "target": WITH_TARGET,
     "targets": (*WITH_TARGET, "npz"),  # several: they name the columns of an archive's y
     "zero_based": ("svm",),
-    "n_features": ("svm", "parquet"),
+    "n_features": ("svm", *tables.OPENERS),
     "csv": ("csv",),
     "format": FORMATS,
     "weights": (*WITH_TARGET, "npz"),
 }
 MEANT = {
     "zero_based": "is for .svm and .libsvm files",
-    "n_features": "is for .svm and .libsvm and .parquet (of lists) files",
+    "n_features": "is for .svm and .libsvm, and for .parquet and .arrow (of lists) files",
     "csv": "is for .csv files",
     "format": "is for files",
-    "weights": "is for .csv, .parquet and .npz files; arrays have those that fastgd.run(weights=...) is given",
+    "weights": "is for .csv, .parquet, .arrow and .npz files; arrays have those that fastgd.run(weights=...) is given",
 }
 
 
@@ -62,8 +64,8 @@ class Source:
     zero_based : bool or "auto"
         Whether the first column of an .svm file is 0, or 1; auto: 0 where the file, or one beside it, has a column 0.
     n_features : int or None
-        The columns of an .svm file, or of a .parquet file of lists, that may end earlier; None: as many as it has.
-    format : {"svm", "csv", "parquet", "npz"} or None
+        The columns of an .svm file, or of a table of lists, that may end earlier; None: as many as it has.
+    format : {"svm", "csv", "parquet", "arrow", "npz"} or None
         What the file is, where its extension does not say it.
     csv : mapping or None
         The keys of `Csv`.
@@ -150,9 +152,9 @@ def _of_file(path: str, source: Source) -> Dataset:
     if kind not in TAKES[source.key_of_target] and source.target is not None:
         what = file.suffix.lower() if EXTENSIONS.get(file.suffix.lower()) == kind else f".{kind}"
         asked: Any = source.target
-        takers = ".csv and .parquet"
+        takers = ".csv, .parquet and .arrow"
         if isinstance(asked, tuple):
-            asked, takers = list(asked), ".csv, .parquet and .npz"
+            asked, takers = list(asked), ".csv, .parquet, .arrow and .npz"
         text = f"target = {asked!r} is for {takers}; a {what} file knows its own target"
         raise InputError(f"{path}: {text}")
     others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")

@@ -12,10 +12,10 @@ from fastgd.common.folders import expanded
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.load import unknown_file
-from fastgd.datasets.readers import csv, npz, parquet, svm
+from fastgd.datasets.readers import csv, npz, svm, tables
 from fastgd.datasets.readers.csv_keys import Csv
 from fastgd.datasets.readers.reading import Format, Reading, format_of, reading
-from fastgd.datasets.record import Dataset, Numbered, Place, row_number
+from fastgd.datasets.record import Dataset, Numbered, Place
 
 OF_LAYOUT = ("names", "usecols")  # keys of text tables that say which columns there are: new rows need no target
 
@@ -29,7 +29,7 @@ class RowKeys(NamedTuple):
         Whether columns of svmlight files count from 0; None: it is not known.
     csv : mapping, optional
         The keys of `Csv`.
-    format : {"svm", "csv", "parquet", "npz"}, optional
+    format : {"svm", "csv", "parquet", "arrow", "npz"}, optional
         What the file is, where its extension does not say it.
     """
 
@@ -54,8 +54,8 @@ def load_rows(path: str | Path, features: Sequence[str], keys: RowKeys) -> tuple
             case "csv":
                 frame, place = csv.read_frame(file, _reading(keys), has_target=False)
                 found = _of_table(frame, features, file, place)
-            case "parquet":
-                found = _of_parquet(file, features)
+            case "parquet" | "arrow":
+                found = _of_columns(kind, file, features)
             case "svm":
                 found = svm.read(file, _reading(keys, len(features), _counts(file, keys))), []
             case "npz":
@@ -80,11 +80,11 @@ def _counts(file: Path, keys: RowKeys) -> bool:
     return keys.zero_based
 
 
-def _of_parquet(file: Path, features: Sequence[str]) -> tuple[Dataset, list[str]]:
-    found = parquet.read_rows(file, len(features))
+def _of_columns(kind: Format, file: Path, features: Sequence[str]) -> tuple[Dataset, list[str]]:
+    found, place = tables.read_rows(kind, file, len(features))
     if not hasattr(found, "columns"):
-        return build(str(file), found, np.zeros(found.shape[:1])), []
-    return _of_table(found, features, file, row_number)
+        return build(str(file), found, np.zeros(found.shape[:1]), place=place), []
+    return _of_table(found, features, file, place)
 
 
 def _of_table(frame: Any, features: Sequence[str], file: Path, place: Place) -> tuple[Dataset, list[str]]:

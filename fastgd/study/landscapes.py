@@ -235,7 +235,9 @@ class Starts(Block):
     sobol: Drawn | None = described(
         "How many are taken of Sobol's sequence in the box, scrambled.", None, goes_with=ONLY_KIND
     )
-    path: File | None = described("A .csv, .parquet or .npy file with a row for each start.", None, goes_with=ONLY_KIND)
+    path: File | None = described(
+        "A .csv, .parquet, .arrow or .npy file with a row for each start.", None, goes_with=ONLY_KIND
+    )
     low: Numbers | None = described("Where the box begins.", None, goes_with=OF_BOX, otherwise="the domain's")
     high: Numbers | None = described("Where the box ends.", None, goes_with=OF_BOX, otherwise="the domain's")
     center: Numbers | None = described(

@@ -92,7 +92,7 @@ class Problem(Block):
     n_features: Columns | None = described(
         "How many columns there are, where the file may end earlier.",
         None,
-        goes_with="`path` of svmlight, or of a Parquet file of lists",
+        goes_with="`path` of svmlight, or of a table of lists",
         otherwise="the largest index",
     )
     source: Literal["auto", "memory", "map", "stream"] = described(

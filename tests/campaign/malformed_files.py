@@ -80,6 +80,18 @@ def _parquet(random: np.random.Generator) -> bytes:
     return out.getvalue()
 
 
+def _arrow(random: np.random.Generator) -> bytes:
+    table = _table(random)
+    if random.random() < 0.3:
+        rows = pa.FixedSizeListArray.from_arrays(pa.array(random.standard_normal(3 * len(table))), 3)
+        table = pa.table({"x": rows, "y": table["y"]})
+    out, new = io.BytesIO(), [pa.ipc.new_file, pa.ipc.new_stream][random.integers(2)]
+    options = pa.ipc.IpcWriteOptions(compression=[None, "lz4", "zstd"][random.integers(3)])
+    with new(out, table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=int(random.integers(1, 40)))
+    return out.getvalue()
+
+
 def _npy(random: np.random.Generator) -> bytes:
     X, _ = _rows(random)
     kinds = [
@@ -120,7 +132,10 @@ def _npz(random: np.random.Generator) -> bytes:
     return out.getvalue()
 
 
-KINDS: dict[str, Make] = {".csv": _csv, ".svm": _svm, ".parquet": _parquet, ".npz": _npz, ".npy": _npy}
+KINDS: dict[str, Make] = {
+    **{".csv": _csv, ".svm": _svm, ".parquet": _parquet, ".arrow": _arrow},
+    **{".npz": _npz, ".npy": _npy},
+}
 PACKED: dict[str, Callable[[bytes], bytes]] = {".gz": gzip.compress, ".bz2": bz2.compress, ".xz": lzma.compress}
 
 
@@ -179,7 +194,7 @@ def read(path: Path) -> None:
     if path.suffix == ".npy":
         assert np.isfinite(load_points(path)).all()
         return
-    target = "y" if {".csv", ".parquet"} & set(path.suffixes) else None
+    target = "y" if {".csv", ".parquet", ".arrow"} & set(path.suffixes) else None
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # nothing is said in passing
         dataset = load(Source(path=str(path), target=target))

@@ -58,7 +58,7 @@ def predict(
     model: Annotated[Path, Argument(help="A model, as written by fastgd fit.", metavar="MODEL.npz")],
     data: Annotated[
         Path,
-        Argument(help="The rows: .csv, .parquet, .svm or .npz, with the columns of the training rows.", metavar="DATA"),
+        Argument(help="The rows, in any format, with the columns of the training rows.", metavar="DATA"),
     ],
     output: Annotated[
         Path | None,

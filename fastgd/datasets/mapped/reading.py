@@ -12,8 +12,9 @@ from fastgd.common.remote import is_remote
 from fastgd.datasets.mapped import row_cache
 from fastgd.datasets.mapped.array_files import Check, RowsWriter, open_matrix, writing
 from fastgd.datasets.mapped.row_files import OF_FORMAT
-from fastgd.datasets.readers import csv, npz, parquet, svm
-from fastgd.datasets.readers.reading import COMPRESSED, CORRUPT, Format, Reading
+from fastgd.datasets.readers import csv, npz, svm, tables
+from fastgd.datasets.readers.parts import files_of
+from fastgd.datasets.readers.reading import COMPRESSED, CORRUPT, Format, Member, Reading
 from fastgd.datasets.record import Dataset, Matrix, Numbered, Place, row_number
 
 BESIDE = ("y", "weights", "groups")  # the arrays that are read into memory
@@ -44,8 +45,8 @@ def size_in_memory(file: Path, kind: Format) -> int:
     It is 0 where that cannot be told: the reader says what is wrong.
     """
     try:
-        if kind == "parquet":
-            return parquet.size_of(parquet.files_of(file))[0]
+        if kind in tables.OPENERS:
+            return tables.size_of(kind, files_of(file))[0]
         if kind == "npz":
             return npz.member(file, "X").bytes
         return file.stat().st_size * (UNPACKED if file.suffix.lower() in COMPRESSED else 1)
@@ -54,7 +55,7 @@ def size_in_memory(file: Path, kind: Format) -> int:
 
 
 def _files(file: Path, kind: Format) -> list[Path]:
-    return parquet.files_of(file) if kind == "parquet" else [file]
+    return files_of(file) if kind in tables.OPENERS else [file]
 
 
 def _made(file: Path, kind: Format, keys: Reading, folder: Path) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def _rows(file: Path, meta: Mapping[str, Any], folder: Path, columns: int) -> Ma
     if "in_place" not in meta:
         return open_matrix(folder, columns)
     offset, shape, dtype = meta["in_place"]
-    return npz.Member(tuple(shape), np.dtype(dtype), False, offset).map(file)
+    return Member(tuple(shape), np.dtype(dtype), False, offset).map(file)
 
 
 def _array(file: Path) -> Any:
@@ -133,4 +134,6 @@ def _array(file: Path) -> Any:
 def _place(file: Path, kind: Format, keys: Reading) -> Place:
     if kind == "csv":
         return csv.place_of(file, keys.csv)
+    if kind in tables.OPENERS:
+        return tables.place_of(kind, file)
     return svm.place_of(file) if kind == "svm" else row_number

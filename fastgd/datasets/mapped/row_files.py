@@ -5,7 +5,7 @@ targets, weights and groups do, stays in memory until all of it is there.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,8 +15,8 @@ from fastgd.datasets import frames
 from fastgd.datasets.arrays import of_rows
 from fastgd.datasets.csr import check_columns
 from fastgd.datasets.mapped.array_files import RowsWriter
-from fastgd.datasets.readers import csv, npz, parquet, parquet_lists, svm
-from fastgd.datasets.readers.reading import Format, Reading, pop_groups, pop_targets, pop_weights
+from fastgd.datasets.readers import arrow, csv, lists, npz, svm, tables
+from fastgd.datasets.readers.reading import Beside, Format, Member, Reading, take_beside
 from fastgd.datasets.record import Dataset, Place, row_number, shifted
 
 VALUES_AT_ONCE = 1 << 21  # that are read and written together
@@ -26,7 +26,7 @@ class Written(NamedTuple):
     """A dataset whose rows are mapped: as they stand in the user's file, or as they were written."""
 
     dataset: Dataset
-    in_place: npz.Member | None = None
+    in_place: Member | None = None
 
 
 def of_npz(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:
@@ -57,23 +57,25 @@ def of_svm(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Writte
     return Written(of_rows(str(file), X, y, notes=notes, place=svm.place_of(file)))
 
 
-def of_parquet(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:
-    """Return the dataset of a table of columns, or of one of lists."""
-    others = list(keys.beside_targets)
-    whole, types, notes = parquet.opened(file, (*keys.targets, *others), in_memory=False)
-    if not parquet_lists.is_of_lists(types, file):
-        parquet.check_columns(list(types), keys, file)
-        tables = parquet.pieces(whole, list(types), file, VALUES_AT_ONCE)
-        return _of_frames((table.to_pandas(ignore_metadata=True) for table in tables), file, keys, start(), notes)
-    target = parquet_lists.target(types, keys, file)
+def of_table(kind: Format, file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:
+    """Return the dataset of a table of columns, or of one of lists; of vectors that map, where they stand."""
+    table = tables.opened(kind, file, (*keys.targets, *keys.beside_targets), in_memory=False)
+    names = table.beside(keys)
+    if not table.lists:
+        pieces = map(tables.frame_of, table.pieces(None, VALUES_AT_ONCE))
+        return _of_frames(pieces, file, keys, start(), table.notes, table.place)
+    single = kind == "arrow" and table.parts.files == [file] and table.lists != lists.SPARSE
+    in_place = arrow.member(file, table.lists[0]) if single else None
     writer, beside, first = start(), [], 0
-    for table in parquet.pieces(whole, [*parquet_lists.COLUMNS, target, *others], file, VALUES_AT_ONCE):
-        writer.append(parquet_lists.rows(table, file, keys.n_features, first))
-        beside.append(table.select([target, *others]).to_pandas(ignore_metadata=True))
-        first += table.num_rows
-    found = _Beside(_joined(beside), keys._replace(target=target), file, row_number)
-    dataset = of_rows(str(file), writer.close(keys.n_features), found.y, notes=notes)
-    return Written(replace(dataset, weights=found.weights, groups=found.groups))
+    for piece in table.pieces(names if in_place else [*table.lists, *names], VALUES_AT_ONCE):
+        if not in_place:
+            writer.append(lists.rows(piece, table.lists, file, keys.n_features, shifted(table.place, first)))
+        beside.append(tables.frame_of(piece.select(names)))
+        first += piece.num_rows
+    found = Beside(_joined(beside), keys, file, table.place)
+    X = in_place.map(file) if in_place else writer.close(keys.n_features)
+    dataset = of_rows(str(file), X, found.y, None, table.notes, table.place, found.targets)
+    return Written(found.joined(dataset), in_place)
 
 
 def of_csv(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:
@@ -119,7 +121,7 @@ def _alike(
 
 
 def _of_frames(
-    tables: Iterable[Any],
+    pieces: Iterable[Any],
     file: Path,
     keys: Reading,
     writer: RowsWriter,
@@ -127,23 +129,22 @@ def _of_frames(
     place: Place = row_number,
 ) -> Written:
     """Return the dataset of tables of pandas that follow each other."""
-    beside, features, names = [], None, [*keys.targets, *keys.beside_targets]
-    for table in tables:
-        beside.append(table[names])
-        table = table.drop(columns=names)
+    beside, features, start, wrong = [], None, 0, None
+    for table in pieces:
+        beside.append(take_beside(table, keys))
         features = tuple(map(str, table.columns)) if features is None else features
-        writer.append(frames.numbers(table, str(file), shifted(place, writer.rows)))
-    found = _Beside(_joined(beside), keys, file, place)
+        try:
+            X = frames.numbers(table, str(file), shifted(place, start))
+        except frames.ReadsAsNumberError as error:
+            wrong = wrong or error
+        if not wrong:
+            writer.append(X)
+        start += len(table)
+    if wrong:
+        raise wrong
+    found = Beside(_joined(beside), keys, file, place)
     dataset = of_rows(str(file), writer.close(), found.y, features, notes, place, found.targets)
-    return Written(replace(dataset, weights=found.weights, groups=found.groups))
-
-
-class _Beside:
-    """What a table has beside its features."""
-
-    def __init__(self, table: Any, keys: Reading, file: Path, place: Place) -> None:
-        self.y, self.targets = pop_targets(table, keys, file, place)
-        self.weights, self.groups = pop_weights(table, keys, file, place), pop_groups(table, keys, file, place)
+    return Written(found.joined(dataset))
 
 
 def _joined(tables: list[Any]) -> Any:
@@ -155,6 +156,7 @@ def _joined(tables: list[Any]) -> Any:
 OF_FORMAT: dict[Format, Callable[[Path, Reading, Callable[[], RowsWriter]], Written]] = {
     "npz": of_npz,
     "svm": of_svm,
-    "parquet": of_parquet,
+    "parquet": partial(of_table, "parquet"),
+    "arrow": partial(of_table, "arrow"),
     "csv": of_csv,
 }

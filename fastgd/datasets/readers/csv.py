@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import chain, islice
 from math import isfinite
 from operator import or_
@@ -19,15 +18,7 @@ from fastgd.common.numbers import number_of
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import build
 from fastgd.datasets.readers.csv_keys import WHITESPACE, Csv
-from fastgd.datasets.readers.reading import (
-    Reading,
-    check_names,
-    check_targets,
-    opened,
-    pop_groups,
-    pop_targets,
-    pop_weights,
-)
+from fastgd.datasets.readers.reading import Beside, Reading, check_names, check_targets, opened, take_beside
 from fastgd.datasets.record import Dataset, Place, row_number, shifted
 
 UNNAMED = re.compile(r"Unnamed: \d+")  # how pandas reads, and later writes, a column without a name
@@ -38,10 +29,10 @@ MARKS = (";", "\t", "|", ",")  # separators that may be meant where the given on
 def read(file: Path, keys: Reading) -> Dataset:
     """Return the dataset of a text table."""
     frame, place = read_frame(file, keys)
-    y, targets = pop_targets(frame, keys, file, place)
-    weights, groups = pop_weights(frame, keys, file, place), pop_groups(frame, keys, file, place)
+    beside = take_beside(frame, keys)
     X, features = frames.numbers(frame, str(file), place), tuple(frame.columns)
-    return replace(build(str(file), X, y, features, place=place, targets=targets), weights=weights, groups=groups)
+    found = Beside(beside, keys, file, place)
+    return found.joined(build(str(file), X, found.y, features, place=place, targets=found.targets))
 
 
 def read_frame(file: Path, keys: Reading, *, has_target: bool = True) -> tuple[Any, Place]:

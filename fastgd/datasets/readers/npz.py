@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fastgd.common.errors import InputError
 from fastgd.common.remote import is_remote
 from fastgd.datasets.arrays import from_arrays
-from fastgd.datasets.readers.reading import Reading, check_array
+from fastgd.datasets.readers.reading import Member, Reading, check_array
 from fastgd.datasets.record import Dataset
 
 LOCAL_HEADER_BYTES = 30  # of a member of an archive, before its name
@@ -52,34 +52,6 @@ def arrays(file: Path, *names: str) -> dict[str, NDArray[Any]]:
             with packed.open(f"{name}.npy") as array:
                 check_array(file, name, array, packed.getinfo(f"{name}.npy").file_size)
         return {name: np.asarray(archive[name]) for name in names}
-
-
-class Member(NamedTuple):
-    """An array within an archive: what its header says, and from which byte of the file on it stands there.
-
-    `offset` is None where the archive is compressed, or in an object store.
-    """
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    columns_first: bool
-    offset: int | None
-
-    @property
-    def maps(self) -> bool:
-        """Whether it can be used as it stands in the file."""
-        native = self.dtype in (np.float32, np.float64) and self.dtype.isnative and not self.columns_first
-        return native and self.offset is not None and self.offset % self.dtype.itemsize == 0
-
-    @property
-    def bytes(self) -> int:
-        """Its size."""
-        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
-
-    def map(self, file: Path) -> NDArray[Any]:
-        """Return the array, mapped."""
-        order: Literal["F", "C"] = "F" if self.columns_first else "C"
-        return np.asarray(np.memmap(file, self.dtype, "r", self.offset or 0, self.shape, order))
 
 
 def member(file: Path, name: str) -> Member:

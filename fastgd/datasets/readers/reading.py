@@ -12,6 +12,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, cast, get_args
 
@@ -23,14 +24,17 @@ from fastgd.common.remote import is_remote
 from fastgd.common.system import memory
 from fastgd.datasets import frames
 from fastgd.datasets.readers.csv_keys import Csv
-from fastgd.datasets.record import Floats, Place, check_memory, row_number
+from fastgd.datasets.record import Dataset, Floats, Place, check_memory
 from fastgd.datasets.weights import row_weights
 
 ZeroBased = bool | Literal["auto"]
-Format = Literal["svm", "csv", "parquet", "npz"]
+Format = Literal["svm", "csv", "parquet", "arrow", "npz"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-EXTENSIONS: dict[str, Format] = {".svm": "svm", ".libsvm": "svm", ".csv": "csv", ".parquet": "parquet", ".npz": "npz"}
+EXTENSIONS: dict[str, Format] = {
+    **{".svm": "svm", ".libsvm": "svm", ".csv": "csv", ".parquet": "parquet"},
+    **{".arrow": "arrow", ".feather": "arrow", ".ipc": "arrow", ".npz": "npz"},
+}
 COMPRESSED = {".gz": "gzip", ".bz2": "bz2", ".xz": "xz", ".zip": "zip", ".zst": "zstd"}
 STARTS = {b"\x1f\x8b": ".gz", b"BZh91AY": ".bz2", b"\xfd7zXZ\0": ".xz", b"PK\3\4": ".zip", b"(\xb5/\xfd": ".zst"}
 TEXTS = ("svm", "csv")  # what may be compressed as a whole
@@ -170,6 +174,34 @@ def check_array(
     return shape, columns_first, dtype
 
 
+class Member(NamedTuple):
+    """An array within a file: what a header says of it, and from which byte of the file on it stands there.
+
+    `offset` is None where it is compressed, or in an object store.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    columns_first: bool
+    offset: int | None
+
+    @property
+    def maps(self) -> bool:
+        """Whether it can be used as it stands in the file."""
+        native = self.dtype in (np.float32, np.float64) and self.dtype.isnative and not self.columns_first
+        return native and self.offset is not None and self.offset % self.dtype.itemsize == 0
+
+    @property
+    def bytes(self) -> int:
+        """Its size."""
+        return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
+
+    def map(self, file: Path) -> NDArray[Any]:
+        """Return the array, mapped."""
+        order: Literal["F", "C"] = "F" if self.columns_first else "C"
+        return np.asarray(np.memmap(file, self.dtype, "r", self.offset or 0, self.shape, order))
+
+
 def _check_plain(file: Path, start: bytes) -> None:
     """Refuse a compressed file whose name does not say so, by its first bytes."""
     if (suffix := next((suffix for mark, suffix in STARTS.items() if start.startswith(mark)), None)) is not None:
@@ -214,37 +246,54 @@ def check_targets(columns: list[str], keys: Reading, file: Path, advice: str = "
         target_column(columns, target, file, advice)
 
 
-def pop_weights(frame: Any, keys: Reading, file: Path, place: Place = row_number) -> Floats | None:
-    """Take the weights of rows (n,) out of a table of pandas; None: it has none."""
+def take_beside(frame: Any, keys: Reading) -> Any:
+    """Take the columns that are no features out of a table of pandas, and return the table of them."""
+    names = [*keys.targets, *keys.beside_targets]
+    beside = frame[names]
+    for name in names:
+        del frame[name]  # which copies no other columns
+    return beside
+
+
+class Beside:
+    """What a table of pandas has beside its features.
+
+    Attributes
+    ----------
+    y : ndarray (n,), or (n, targets)
+    targets : tuple of str
+        The names of several targets.
+    """
+
+    def __init__(self, table: Any, keys: Reading, file: Path, place: Place) -> None:
+        several = isinstance(keys.target, tuple)
+        self.targets = keys.targets if several else ()
+        self.y = frames.numbers(table[[*keys.targets]], str(file), place) if several else table[keys.target].to_numpy()
+        self._weights = _weights(table, keys, file, place)
+        self._groups = _groups(table, keys, file, place)
+
+    def joined(self, dataset: Dataset) -> Dataset:
+        """Return a dataset with the weights and the groups of its rows."""
+        return replace(dataset, weights=self._weights, groups=self._groups)
+
+
+def _weights(table: Any, keys: Reading, file: Path, place: Place) -> Floats | None:
     if keys.weights is None:
         return None
-    column = frames.numbers(frame[[keys.weights]], str(file), place)
-    del frame[keys.weights]
+    column = frames.numbers(table[[keys.weights]], str(file), place)
     return row_weights(column, str(file), f"column {keys.weights!r}", place)
 
 
-def pop_groups(frame: Any, keys: Reading, file: Path, place: Place = row_number) -> NDArray[Any] | None:
-    """Take the groups of rows out of a table of pandas, as the numbers of their values (n,); None: it has none."""
+def _groups(table: Any, keys: Reading, file: Path, place: Place) -> NDArray[Any] | None:
+    """Return the numbers of the groups' values (n,)."""
     if keys.group is None:
         return None
     import pandas as pd
 
-    numbers, _ = pd.factorize(frame.pop(keys.group))
+    numbers, _ = pd.factorize(table[keys.group])
     if (numbers < 0).any():
         raise InputError(f"{file}: {place(int(np.argmin(numbers)))}, column {keys.group!r}: the group is missing")
     return np.asarray(numbers)
-
-
-def pop_targets(
-    frame: Any, keys: Reading, file: Path, place: Place = row_number
-) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Take the targets out of a table of pandas: one (n,), or several as numbers (n, targets), with their names."""
-    if not isinstance(keys.target, tuple):
-        return frame.pop(keys.target).to_numpy(), ()
-    targets = frame[list(keys.target)]
-    for target in keys.target:
-        del frame[target]
-    return frames.numbers(targets, str(file), place), keys.target
 
 
 def check_names(columns: list[str], file: Path) -> None:
