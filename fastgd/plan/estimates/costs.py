@@ -35,7 +35,7 @@ from fastgd.problems import Loss
 # Operations on a vector of lanes, in multiply-adds at the machine's peak.
 MULTIPLY_ADDS_PER_OPERATION = {"simple": 0.9, "division": 6.0, "root": 5.5, "function": 32.0}
 MULTIPLY_ADDS_PER_SLOT = 1.9  # of reading and writing a parameter or a slot
-MULTIPLY_ADDS_PER_CATCH_UP = {False: 28.0, True: 470.0}  # of a parameter that coasted: linear, or with a series
+MULTIPLY_ADDS_PER_CATCH_UP = {False: 28.0, True: 210.0}  # of a parameter that coasted: linear, or with a series
 NOISE_OPERATIONS: Operations = Operations({"simple": 12, "root": 1, "function": 2})  # of a normal number
 MEASURE_OPERATIONS: Operations = Operations({"simple": 6})  # of accuracy or r2, where the margins are there
 # Rows and tiles.
@@ -309,7 +309,7 @@ def _update(unit: CohortUnit, rows: _Rows) -> float:
     sparse = spec.kernel.sparse and not spec.kernel.parts
     parameters = float(spec.parameters(unit.d) if spec.kernel.network else unit.d)
     if sparse and spec.untouched != EVERY_STEP:
-        parameters = unit.workload.touched
+        parameters = 0.0 if spec.adds_rows else unit.workload.touched  # what is added are accesses of the row's entries
     parameter = (
         speed.of_operations(of_rule(spec.rule)) + MULTIPLY_ADDS_PER_SLOT * (1 + spec.rule.slots) * speed.operation
     )
