@@ -26,6 +26,10 @@ Place = Callable[[int], str]  # how messages call the row at an index
 Origin = Literal["memory", "map", "stream"]  # where rows are while a study runs
 
 
+class OwnMap(np.memmap[Any, Any]):
+    """An array in a file that fastgd has mapped itself: nobody else reads the file by the same map."""
+
+
 def row_number(index: int) -> str:
     """Return how messages call the row at an index: rows count from 1."""
     return f"row {index + 1}"

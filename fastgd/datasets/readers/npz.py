@@ -13,7 +13,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.remote import is_remote
 from fastgd.datasets.arrays import from_arrays
 from fastgd.datasets.readers.reading import Reading, check_array
-from fastgd.datasets.record import Dataset
+from fastgd.datasets.record import Dataset, OwnMap
 
 LOCAL_HEADER_BYTES = 30  # of a member of an archive, before its name
 
@@ -79,7 +79,7 @@ class Member(NamedTuple):
     def map(self, file: Path) -> NDArray[Any]:
         """Return the array, mapped."""
         order: Literal["F", "C"] = "F" if self.columns_first else "C"
-        return np.asarray(np.memmap(file, self.dtype, "r", self.offset or 0, self.shape, order))
+        return np.asarray(OwnMap(file, self.dtype, "r", self.offset or 0, self.shape, order))
 
 
 def member(file: Path, name: str) -> Member:
