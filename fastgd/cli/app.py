@@ -18,6 +18,7 @@ from fastgd.cli.choices import BY, DIRECTIONS, KINDS, chosen
 from fastgd.cli.models import model_commands
 from fastgd.cli.options import Assignments, Folder, Json, Plugins, StudyFile, Threads
 from fastgd.common.escape import for_terminal
+from fastgd.common.remote import refuse_host
 from fastgd.common.system import make_room
 
 LONGEST = 10_000  # letters of a line of an error message
@@ -32,6 +33,8 @@ class _Program(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             make_room()
+            for word in ctx.args:  # as it was written: the parser makes paths of some
+                refuse_host(word)
             with signals.restored():
                 return super().invoke(ctx)
         except InputError as error:
