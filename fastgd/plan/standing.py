@@ -23,7 +23,17 @@ from fastgd.study.models import BEST_ITERATE
 from fastgd.study.values import as_list
 
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
-NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "snapshot_seconds", "surface")
+NOT_DECISIVE = (
+    "name",
+    "optimizer",
+    "schedule",
+    "seed",
+    "batch_size",
+    "max_seconds",
+    "snapshot_seconds",
+    "surface",
+    "reference",
+)
 NOT_DECISIVE_BELOW = (
     "problem.name",
     "problem.path",
@@ -152,6 +162,8 @@ def _different(path: Path, study: Study) -> list[str]:
     old, new = _flat(old), _flat(new)
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     keys = [key for key in keys if not (key in COUNTS and key in old and key in new)]
+    if not any("stream" in str(each.get("problem.source")) for each in (old, new)):  # in which rows have another order
+        keys = [key for key in keys if key != "problem.source"]
     found = [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
     return [*found, "record.parameters"] if stored[0] != stored[1] else found
 
