@@ -12,7 +12,7 @@ from campaign.attack import python
 from campaign.memory_limits import LIMITED
 from cohorts import spread
 from landscape_studies import study as landscape_study
-from small_studies import assert_same, rows, run, study_of
+from small_studies import Log, assert_same, rows, run, study_of
 from test_costs import SGD, plan_of
 
 import fastgd
@@ -24,6 +24,7 @@ from fastgd.common.system import MemoryLimit, MemoryUse
 from fastgd.plan.estimates import compiled, memory
 from fastgd.plan.planner import make_plan
 from fastgd.runs.executor import Executor
+from fastgd.runs.reporting.events import CohortStarted, Planned
 from fastgd.runs.runner import load_data
 
 ROOT = Path(__file__).parent.parent
@@ -102,7 +103,9 @@ def test_cohorts_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch
     assert len(pieces) > 1
     assert [ids for piece in pieces for ids in piece.ids] == whole.ids
     assert {piece.spec.kernel for piece in pieces} == {whole.spec.kernel}
-    assert_same(run(tmp_path / "pieces", optimizer=rates), results)
+    assert_same(run(tmp_path / "pieces", optimizer=rates, log=(log := Log())), results)
+    assert log.of(Planned)[0].summary.left == (8, len(pieces))
+    assert [event.total for event in log.of(CohortStarted)] == [len(pieces)] * len(pieces)
 
 
 @pytest.mark.full

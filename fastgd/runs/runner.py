@@ -275,7 +275,7 @@ def saved_states(path: Path) -> list[StateInfo]:
 def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
     found = None if options.fresh else standing(options.path, study, plan, saved_states(options.path))
-    summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
+    summary = plan.summary(options.threads, found.left if found else None)
     emit(Planned(summary))
     later = left_to_merged(study) if options.shard else ()
     for note in (*summary.notes, *(found.notes if found else ()), *later):
