@@ -157,7 +157,7 @@ class Plan:
 
         Raises
         ------
-        InputError
+        TooLargeError
             The smallest ones do not.
         """
         room = memory.room(self.methods.values(), threads)
@@ -165,7 +165,7 @@ class Plan:
         for surface in (unit for unit in self.surfaces if unit.landscape is None):
             room.require(memory.of_surface(surface), "the error surface", "a coarser grid takes less")
         less = "fewer starts" if self.on_landscapes else 'fewer trials, or record.parameters = "none",'
-        room.require(memory.end_of(units), f"the ranking of {self.count:,} trials", f"{less} take less")
+        room.require(memory.end_of(units), f"the ranking of {self.count:,} trials", f"{less} would take less")
         return replace(self, units=units)
 
     def summary(self, threads: int | None = None, left: "Plan | None" = None) -> PlanSummary:

@@ -18,7 +18,7 @@ from typing import IO, Any, Literal, NamedTuple, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd.common.errors import InputError, nearest
+from fastgd.common.errors import InputError, TooLargeError, nearest
 from fastgd.common.remote import is_remote
 from fastgd.common.system import memory
 from fastgd.datasets import frames
@@ -94,7 +94,7 @@ def reading(file: Path) -> Iterator[None]:
             f"{file} cannot be read: it is no text in {error.encoding} ({error.reason}); {hint}"
         ) from error
     except MemoryError as error:
-        raise InputError(f"{file} cannot be read: it takes more memory than this process gets") from error
+        raise TooLargeError(f"{file} cannot be read: it takes more memory than this process gets") from error
     except CORRUPT as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ").partition("\n")[0]
         raise InputError(f"{file} cannot be read: {reason or type(error).__name__}") from error
