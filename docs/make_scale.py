@@ -2,8 +2,9 @@
 
 import io
 import re
-from contextlib import redirect_stdout
+from contextlib import chdir, redirect_stdout
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 PAGE = Path(__file__).parent / "scale.md"
@@ -11,7 +12,7 @@ BLOCK = re.compile(r"```python\n(?P<code>.*?)```\n(?P<shown>\n```text\n(?P<text>
 
 
 def page() -> str:
-    """Return the page with what its blocks print now."""
+    """Return the page with what its blocks print now, which write their results into a folder that is deleted."""
     namespace: dict[str, Any] = {"__name__": "scale"}
 
     def printed(block: re.Match[str]) -> str:
@@ -21,7 +22,8 @@ def page() -> str:
         shown = f"\n```text\n{out.getvalue()}```\n" if block["shown"] else ""
         return f"```python\n{block['code']}```\n{shown}"
 
-    return BLOCK.sub(printed, PAGE.read_text(encoding="utf-8"))
+    with TemporaryDirectory() as folder, chdir(folder):
+        return BLOCK.sub(printed, PAGE.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

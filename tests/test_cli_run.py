@@ -65,6 +65,7 @@ def test_run_again_has_nothing_to_do(finished):
     study, folder, _, _ = finished
     before = fastgd.load(folder).trials
     out, errors = fastgd_cli("run", study, "--out", folder)
+    assert "planned 12 trials, of which 0 are to run: " in errors
     assert f"nothing to run: every trial is in {folder}" in errors
     assert "12 trials: 12 completed" in out
     pd.testing.assert_frame_equal(fastgd.load(folder).trials, before)
@@ -74,7 +75,9 @@ def test_extending_runs_what_is_new(finished, tmp_path):
     study, _, _, _ = finished
     folder = tmp_path / "results"
     fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.3]")
-    fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.2, 0.3]")
+    _, errors = fastgd_cli("run", study, "--out", folder, "--set", "optimizer.0.lr=[0.1, 0.2, 0.3]")
+    assert "planned 12 trials, of which 4 are to run in 2 cohorts: " in errors
+    assert "cohort 1/2, " in errors
     trials = fastgd.load(folder).trials
     assert sorted(trials["lr"]) == [0.1] * 4 + [0.2] * 4 + [0.3] * 4
     assert trials["in_study"].all()

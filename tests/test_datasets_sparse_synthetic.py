@@ -119,7 +119,7 @@ def test_sparse_synthetic_targets_have_a_true_weight_vector(exponent):
         ({"nonzeros": 1, "d": 2**31}, "synthetic: d is at most 2,147,483,647 for sparse features; found 2147483648$"),
         (
             {"nonzeros": 10**5, "d": 10**9, "n": 10**9},
-            "1,000,000,000 rows x 100,000 non-zeros of 1,000,000,000 columns take 1,200,032.0 GB as sparse float64",
+            "1,000,000,000 rows x 100,000 non-zeros of 1,000,000,000 columns take 1.2 PB as sparse float64",
         ),
     ],
 )

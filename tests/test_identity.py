@@ -203,6 +203,13 @@ def test_what_runs_again_is_said_with_its_reason(tmp_path):
     log = Log()
     run(tmp_path / "two", log=log, optimizer={"name": "momentum", "lr": [0.1, 0.2, 0.3, 0.4]})
     assert not log.of(Warning_)
+    log = Log()
+    source = {"problem": {"loss": "logistic", "intercept": True, "source": "map"}}
+    run(tmp_path / "r", log=log, epochs=6, dtype="float32", record={"metrics": ["accuracy"]}, **source)
+    assert "because epochs changed" in log.of(Warning_)[0].message
+    source["problem"]["source"] = "stream"
+    run(tmp_path / "r", log=log, epochs=6, dtype="float32", record={"metrics": ["accuracy"]}, **source)
+    assert "because problem.source changed" in log.of(Warning_)[-1].message
 
 
 def test_a_problem_or_a_start_more_is_no_reason_to_run_again(tmp_path):

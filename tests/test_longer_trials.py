@@ -12,7 +12,7 @@ from small_studies import Log, assert_same, numbers, run
 import fastgd
 from fastgd.common.errors import InputError
 from fastgd.engine.lanes import selected
-from fastgd.runs.reporting.events import Warning_
+from fastgd.runs.reporting.events import CohortStarted, Planned, Warning_
 from fastgd.runs.units.schedule_values import ScheduleValues
 from fastgd.schedules import SCHEDULES
 from fastgd.store.snapshots import FINISHED
@@ -89,8 +89,11 @@ def test_some_of_the_trials_go_on(tmp_path, steps):
     run(tmp_path / "r", record=STATE, epochs=2)
     longer = {"record": STATE, "epochs": 4, "optimizer": {"name": "momentum", "lr": [0.3, 0.2, 0.03, 0.01]}}
     steps.clear()
-    found = run(tmp_path / "r", **longer)
+    found = run(tmp_path / "r", log=(log := Log()), **longer)
     assert sorted(steps) == [5] * (2 + 4), "two epochs of what goes on, four of what is new"
+    (planned,) = log.of(Planned)
+    assert planned.summary.left == (4, 2), "of one cohort, what goes on is a unit of its own"
+    assert [(event.index, event.total) for event in log.of(CohortStarted)] == [(0, 2), (1, 2)]
     assert_continued(found, run(tmp_path / "whole", **longer))
 
 

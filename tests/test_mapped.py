@@ -600,6 +600,15 @@ def test_rows_that_memory_does_not_hold_stay_in_files(tmp_path, monkeypatch):
     assert [note for note in data.notes if "its rows stay in files" in note]
 
 
+def test_rows_that_memory_does_not_hold_twice_are_mapped(tmp_path, monkeypatch):
+    study = study_of(problem=problem_of(tmp_path, "auto"))
+    monkeypatch.setattr(sys.modules["fastgd.datasets.load"], "holds_copies", lambda size: size < 101 * 5 * 8)
+    (data,) = load_data(study, None, lambda _: None)
+    assert data.origin == "map"
+    (note,) = [note for note in data.notes if "its rows stay in files" in note]
+    assert 'source = "map"' in note
+
+
 def test_arrays_that_are_mapped_need_no_copies(tmp_path):
     np.save(tmp_path / "X.npy", X)
     study = study_of(problem={"loss": "logistic", "source": "map", "standardize": True, "validation": 0.2})

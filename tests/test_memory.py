@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,18 +13,23 @@ from campaign.attack import python
 from campaign.memory_limits import LIMITED
 from cohorts import spread
 from landscape_studies import study as landscape_study
-from small_studies import assert_same, rows, run, study_of
+from small_studies import Log, assert_same, rows, run, study_of
 from test_costs import SGD, plan_of
+from typer.testing import CliRunner
 
 import fastgd
 from benchmarks.memory import STUDIES
 from fastgd import InputError
+from fastgd.cli.answers import rankings
+from fastgd.cli.app import app
 from fastgd.common import system
 from fastgd.common.numbers import size_of
 from fastgd.common.system import MemoryLimit, MemoryUse
+from fastgd.datasets import record
 from fastgd.plan.estimates import compiled, memory
 from fastgd.plan.planner import make_plan
 from fastgd.runs.executor import Executor
+from fastgd.runs.reporting.events import CohortStarted, Planned
 from fastgd.runs.runner import load_data
 
 ROOT = Path(__file__).parent.parent
@@ -102,7 +108,9 @@ def test_cohorts_become_smaller_where_there_is_less_memory(tmp_path, monkeypatch
     assert len(pieces) > 1
     assert [ids for piece in pieces for ids in piece.ids] == whole.ids
     assert {piece.spec.kernel for piece in pieces} == {whole.spec.kernel}
-    assert_same(run(tmp_path / "pieces", optimizer=rates), results)
+    assert_same(run(tmp_path / "pieces", optimizer=rates, log=(log := Log())), results)
+    assert log.of(Planned)[0].summary.left == (8, len(pieces))
+    assert [event.total for event in log.of(CohortStarted)] == [len(pieces)] * len(pieces)
 
 
 @pytest.mark.full
@@ -153,11 +161,67 @@ def test_what_is_no_amount_of_memory(given):
 
 
 def test_a_budget_is_one_more_limit(tmp_path):
-    with pytest.raises(InputError, match=r"takes .+ at the least, and of the run's limit, 50 MB, .+ are left"):
+    with pytest.raises(
+        InputError, match=r"takes .+ at the least, and of the run's limit \(--memory\), 50 MB, .+ are left"
+    ):
         run(tmp_path / "r", memory="50MB")
     assert not (tmp_path / "r").exists()
     assert len(run(tmp_path / "r", memory="3GB").trials) == 4
     assert not [limit for limit in system.memory_limits() if limit.name == "the run's"]
+
+
+@LINUX
+def test_rows_that_leave_too_little_for_the_study_are_mapped(tmp_path):
+    """Of the budget there is enough for the trials, and for half of the rows besides."""
+    X, y = rows(n=20_000, d=250)  # 40 MB
+    np.savez(tmp_path / "a.npz", X=X, y=y)
+    auto, in_memory, mapped = (
+        study_of(problem={"loss": "logistic", "path": str(tmp_path / "a.npz"), "source": source})
+        for source in ("auto", "memory", "map")
+    )
+    expected = fastgd.run(in_memory, tmp_path / "memory", threads=2, progress=False)
+    plan = make_plan(mapped, load_data(mapped, None, print))
+    room = memory.room(plan.methods.values(), 2)
+    needed = room.limit.left - room.left + max(map(memory.of, plan.units))
+    budget = system.memory_use().own + needed + X.nbytes / 2
+    with pytest.raises(
+        InputError, match=r'or dtype = "float32" would .*, and so would source = "map" .*rows of a\.npz$'
+    ):
+        fastgd.run(in_memory, tmp_path / "r", threads=2, memory=budget, progress=False)
+    assert not (tmp_path / "r").exists()
+    found = fastgd.run(auto, tmp_path / "r", threads=2, memory=budget, progress=False)
+    assert_same(found, expected)
+    assert found.study["problem"]["source"] == "auto"
+    (note,) = [note for note in found.manifest.notes if "stay in files" in note]
+    assert note.startswith('a.npz: its rows stay in files (source = "map"): in memory, they would leave too little')
+
+
+def test_what_needs_a_copy_that_memory_does_not_hold_is_told(tmp_path, monkeypatch):
+    X, y = rows()
+    np.savez(tmp_path / "a.npz", X=X, y=y)
+    leaving(monkeypatch, 1_000.0)
+    problem = {"loss": "logistic", "path": str(tmp_path / "a.npz"), "layout": "sparse"}
+    why = r"a cohort of .*, 1 GB are left: .*; and in files: .*layout = 'sparse' would make a copy"
+    with pytest.raises(InputError, match=why):
+        run(tmp_path / "r", problem=problem)
+
+
+def test_files_that_memory_does_not_hold_are_told_with_the_key_that_would_do(tmp_path, monkeypatch):
+    X, y = rows()
+    np.savez(tmp_path / "a.npz", X=X, y=y)
+    limits = [MemoryLimit("the machine's", 20_000, 0), MemoryLimit("the run's", 10_000, 0)]
+    monkeypatch.setattr(record, "memory_limits", lambda: limits)
+    problem = {"loss": "logistic", "path": str(tmp_path / "a.npz")}
+    why = r'X, \(130, 5\) .* 5\.2 kB .*half of the run.s limit \(--memory\), 10 kB: source = "map" or "stream" leaves'
+    with pytest.raises(InputError, match=why):
+        load_data(study_of(problem={**problem, "source": "memory"}), None, print)
+    np.savez(tmp_path / "few.npz", X=X[:9], y=y[:9])
+    held_out = {"loss": "logistic", "path": str(tmp_path / "few.npz"), "validation": str(tmp_path / "a.npz")}
+    with pytest.raises(InputError, match=why):
+        load_data(study_of(problem={**held_out, "source": "memory"}), None, print)
+    assert load_data(study_of(problem=problem), None, print)[0].origin == "map"
+    limits[0] = MemoryLimit("the machine's", 10_000, 0)
+    assert load_data(study_of(problem=problem), None, print)[0].origin == "stream", "in an order that no option decides"
 
 
 def test_streams_leave_half_of_the_memory_to_pages():
@@ -168,6 +232,16 @@ def test_streams_leave_half_of_the_memory_to_pages():
     assert half == system.memory() // 2
     with memory.budget_beside([data], 10**9):
         assert system.memory() // 2 == half, "the user says how much, which limits the whole run"
+
+
+def test_a_command_that_gets_no_memory_names_the_limit(monkeypatch):
+    def fails(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(rankings, "best", fails)
+    found = CliRunner().invoke(app, ["best", "results"])
+    assert found.exit_code == 2
+    assert re.fullmatch(r"error: the memory does not suffice \(the .*limit.*: .*B\)\n", found.output)
 
 
 @pytest.mark.parametrize("error", [MemoryError("no"), RuntimeError("can't start new thread")])

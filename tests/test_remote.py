@@ -104,6 +104,36 @@ def test_file_urls_are_folders(on_disk, tmp_path):
     assert fastgd.load(tmp_path / "r").path == tmp_path / "r"
 
 
+@pytest.mark.parametrize(
+    ("url", "valid"),
+    [("file://r/x", "file:///r/x"), ("FILE://localhost/r/x", "FILE:///r/x"), ("local://r/x", "local:///r/x")],
+)
+def test_file_urls_of_other_machines_are_refused(url, valid, tmp_path):
+    file = tmp_path / "study.toml"
+    file.write_text(study(problem={"loss": "logistic", "dataset": "iris", "positive": 0}).to_toml())
+    calls = [
+        lambda: run(url),
+        lambda: fastgd.load(url),
+        lambda: fastgd.merge(tmp_path / "merged", [url]),
+        lambda: study(problem={"loss": "logistic", "path": f"{url}.npz"}),
+        lambda: study(problem={"loss": "logistic", "path": "/a.npz", "validation": f"{url}.npz"}),
+    ]
+    for call in calls:
+        with pytest.raises(InputError, match=rf"{url}.* is a machine, here '(r|localhost)', .*: write {valid}"):
+            call()
+    commands = [
+        ["run", str(file), "--out", url],
+        ["run", str(file), f"--out={url}"],
+        ["run", str(file), "--set", f'problem.path="{url}"'],
+        ["best", url],
+        ["merge", str(tmp_path / "merged"), url],
+    ]
+    for command in commands:
+        found = CliRunner().invoke(app, command)
+        assert found.exit_code == 2
+        assert f": write {valid} for /r/x" in found.output
+
+
 def test_an_old_folder_is_moved_aside(on_disk):
     url = f"{BUCKET}/results/x"
     run(url, MORE)

@@ -222,12 +222,14 @@ def test_rates_of_reading():
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def test_the_page_shows_what_its_blocks_print():
+def test_the_page_shows_what_its_blocks_print(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     made = runpy.run_path(str(ROOT / "docs" / "make_scale.py"))
     number = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
     (shown, texts), (found, others) = (
         ([float(each.replace(",", "")) for each in number.findall(page)], number.sub("", page))
         for page in (made["PAGE"].read_text(encoding="utf-8"), made["page"]())
     )
+    assert not [*tmp_path.iterdir()], "its results are left behind"
     assert texts == others, "python docs/make_scale.py"
     assert shown == pytest.approx(found, rel=0.05, abs=1), "python docs/make_scale.py"

@@ -303,6 +303,59 @@ def test_a_trial_that_failed_somewhere_is_taken_where_it_came_further(tmp_path):
     assert results.trials["status"].tolist() == ["completed"] * 3
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The same rows as an archive and as a text table."""
+    path = tmp_path_factory.mktemp("files")
+    np.savez(path / "a.npz", X=X, y=Y)
+    pd.DataFrame(X, columns=list("abcde")).assign(y=Y).to_csv(path / "a.csv", index=False)
+    return path
+
+
+def of_file(files, source="memory", name="a.npz", order="shuffle", **changes):
+    """A study of a file, whose rows are where `source` says."""
+    target = {"target": "y", "csv": {"sep": ","}} if name.endswith(".csv") else {}
+    problem = {"name": "a", "loss": "logistic", "path": str(files / name), "source": source, "validation": 0.2}
+    return study_of(problem=problem | target, order=order, **changes)
+
+
+@pytest.mark.usefixtures("fine")
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({}, {"source": "map"}),
+        ({"source": "stream", "order": "blocks"}, {"source": "memory", "order": "blocks"}),
+        ({"source": "stream"}, {"source": "memory", "order": "blocks"}),
+        ({"source": "stream", "batch_size": "full"}, {"batch_size": "full"}),
+        ({}, {"name": "a.csv"}),
+        ({"name": "a.csv", "source": "map"}, {"reference": {"optimum": True}, "record": {"state": True}}),
+    ],
+)
+def test_shards_may_differ_in_what_decides_no_number(tmp_path, files, one, other):
+    folders = [tmp_path / "1", tmp_path / "2"]
+    studies = [of_file(files, **changes) for changes in (one, other)]
+    for number, (study, folder) in enumerate(zip(studies, folders, strict=True), 1):
+        fastgd.run(study, folder, shard=(number, 2), progress=False)
+    assert len(fastgd.merge(tmp_path / "merged", folders, progress=False).trials) == 4
+    log = Log()
+    merged = fastgd.run(studies[0], tmp_path / "merged", progress=False, on_event=log)
+    assert not log.of(CohortStarted)
+    assert_same(merged, fastgd.run(studies[0], tmp_path / "whole", progress=False))
+
+
+def test_rows_that_stream_in_one_folder_alone_are_visited_otherwise(tmp_path, files, monkeypatch):
+    for name, changes in {"memory": {}, "stream": {"source": "stream"}, "auto": {"source": "auto"}}.items():
+        fastgd.run(of_file(files, **changes), tmp_path / name, progress=False)
+    why = r"problem\.0\.order is 'shuffle' and 'blocks' \(rows that stream are shuffled by blocks\)"
+    with pytest.raises(InputError, match=why):
+        merged(tmp_path / "out", tmp_path / "memory", tmp_path / "stream")
+    monkeypatch.setattr(sys.modules["fastgd.datasets.load"], "room_for_rows", lambda: 1_000)
+    fastgd.run(of_file(files, source="auto"), tmp_path / "less memory", progress=False)
+    with pytest.raises(InputError, match=r"auto and .*less memory hold 8 trials of a study of 4: .* orders, as those"):
+        merged(tmp_path / "out", tmp_path / "auto", tmp_path / "less memory")
+    assert not (tmp_path / "out").exists()
+
+
 def test_folders_that_do_not_belong_together_are_refused_before_anything_is_written(tmp_path):
     base, out = sample(tmp_path / "base", trials(3)), tmp_path / "out"
     toml = 'name = "sample"\nepochs = 3\n[problem]\npath = "/there/a.csv"\nl2 = 0.5\n'

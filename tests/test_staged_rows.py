@@ -14,6 +14,7 @@ from sparse_cohorts import pair, problem
 from test_folds import LANES, WAYS, state_of
 
 from fastgd.datasets.csr import from_dense
+from fastgd.datasets.mapped import array_files
 from fastgd.datasets.record import Scaling
 from fastgd.datasets.staged_rows import StagedRows
 from fastgd.engine.rows import read_ahead, staging
@@ -114,13 +115,41 @@ def test_what_was_passed_of_a_mapped_file_is_let_go(tmp_path, monkeypatch):
     assert 1 << 19 < most < 6 << 20
 
 
-def resident(name):
-    """The bytes that this process has of a mapped file."""
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
+def test_only_maps_of_its_own_are_told_that_rows_are_read_in_any_order(tmp_path):
+    np.save(tmp_path / "own_rows.npy", np.zeros((9000, 10)))
+    users = mapped(np.zeros((9000, 10)), tmp_path / "users_rows.npy")
+    own = array_files.mapped(tmp_path / "own_rows.npy")
+    assert all(map(read_ahead.ReadAhead, (users, own)))
+    assert "rr" not in about_map("users_rows", "VmFlags"), "it would stay so after the run"
+    assert "rr" in about_map("own_rows", "VmFlags")
+    bare = np.frombuffer(users.base, np.float64, users.size, 128).reshape(users.shape)
+    assert not read_ahead.ReadAhead(bare), "nothing tells whether its pages are those of the file"
+
+
+def test_what_a_user_wrote_into_a_copy_of_a_file_is_not_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 4096 * D * 8)
+    np.save(tmp_path / "X.npy", X - 1)
+    changed = np.load(tmp_path / "X.npy", mmap_mode="c")
+    changed += 1
+    copy, given = np.array(changed), {"batch_size": 64, "order": "sequential", "kernel": SMALL}
+    found, expected = states(changed, copy, given, [LOSSES["logistic"]])
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(changed, copy)
+
+
+def about_map(name, key):
+    """The words after a key in what the system tells of a mapped file; none, where it is not there."""
     lines = iter(Path("/proc/self/smaps").read_text().splitlines())
     for line in lines:
         if name in line:
-            return next(int(each.split()[1]) * 1024 for each in lines if each.startswith("Rss:"))
-    return 0
+            return next(each.split()[1:] for each in lines if each.startswith(f"{key}:"))
+    return []
+
+
+def resident(name):
+    """The bytes that this process has of a mapped file."""
+    return 1024 * int((about_map(name, "Rss") or ["0"])[0])
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system is not told to forget")

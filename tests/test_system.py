@@ -15,6 +15,7 @@ from cohorts import in_full
 import fastgd
 from fastgd import InputError
 from fastgd.common import system
+from fastgd.datasets import record
 from fastgd.datasets.record import check_memory
 
 PACKAGE = Path(fastgd.__file__).parent.parent
@@ -106,8 +107,14 @@ def test_memory_follows_the_limit_of_the_process(tmp_path, monkeypatch):
     resource = pytest.importorskip("resource")
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (4 << 30, resource.RLIM_INFINITY))
     assert system.memory(tmp_path) == 4 << 30
-    with pytest.raises(InputError, match=r"rows take 3\.0 GB as dense, more than half of the 4\.3 GB"):
-        check_memory(3 * 10**9, "rows", "dense")
+    with pytest.raises(
+        InputError,
+        match=r"^rows take 3 GB as dense, more than half of the limit RLIMIT_AS \(ulimit -v\), 4.29 GB: fewer",
+    ):
+        check_memory(3 * 10**9, "rows", "dense", "fewer")
+    monkeypatch.setattr(record, "memory_limits", lambda: [system.MemoryLimit("the run's", 10**9, 999 * 10**6)])
+    with pytest.raises(InputError, match=r"more than the 1 MB that are left of the run's limit \(--memory\), 1 GB$"):
+        check_memory(2 * 10**6, "rows", "dense")
 
 
 # --- locks ------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,9 @@ from fastgd.cli.choices import BY, DIRECTIONS, KINDS, chosen
 from fastgd.cli.models import model_commands
 from fastgd.cli.options import Assignments, Folder, Json, Plugins, StudyFile, Threads
 from fastgd.common.escape import for_terminal
-from fastgd.common.system import make_room
+from fastgd.common.numbers import amount
+from fastgd.common.remote import refuse_host
+from fastgd.common.system import make_room, memory_limits
 
 LONGEST = 10_000  # letters of a line of an error message
 
@@ -32,6 +34,8 @@ class _Program(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             make_room()
+            for word in ctx.args:  # as it was written: the parser makes paths of some
+                refuse_host(word)
             with signals.restored():
                 return super().invoke(ctx)
         except InputError as error:
@@ -44,7 +48,9 @@ class _Program(TyperGroup):
             sys.stderr.write(f"error: {_option_error(error)}\n")
             raise typer.Exit(2) from None
         except MemoryError:
-            sys.stderr.write("error: the memory that this process may use does not suffice\n")
+            tightest = min(memory_limits(), key=lambda limit: limit.left)
+            limit = f"{tightest.words}: {amount(tightest.most, 'B')}"
+            sys.stderr.write(f"error: the memory does not suffice ({limit})\n")
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
             sys.stderr.write("interrupted: what was done is kept, and the same command goes on from there\n")

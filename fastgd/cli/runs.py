@@ -115,24 +115,27 @@ def dry_run(
 def _print_plan(study: Study, out: Path | None, options: Options, workers: "Workers | None") -> None:
     from fastgd.cli.plans import describe
     from fastgd.plan.estimates import memory
-    from fastgd.plan.planner import make_plan
     from fastgd.plan.shards import left_to_merged
     from fastgd.plan.standing import standing
-    from fastgd.runs.runner import folder_of, load_data, one_part, part_of, refusal, saved_states
+    from fastgd.runs.runner import folder_of, load_data, one_part, prepare_study, refusal, saved_states
 
     shard = one_part(options.trial, options.shard)
     with memory_budget(options.memory):
         memory.require(options.threads)
         with Reporter() as reporter:
-            data = load_data(study, None, reporter)
-        whole = make_plan(study, data)
-        plan = part_of(whole, study, data, options.trial, shard)
-        with memory.budget_beside(data, options.memory):
-            plan = plan.within_limits(options.threads)
+            prepared = prepare_study(
+                study,
+                lambda own: load_data(own, None, reporter),
+                trial=options.trial,
+                shard=shard,
+                memory=options.memory,
+                threads=options.threads,
+            )
+    whole, plan = prepared.whole, prepared.plan
     folder = folder_of(study, out, options.trial, shard)
     refused = "" if options.fresh else refusal(folder, study, options.allow_mixed)
     found = None if options.fresh or refused else standing(folder, study, plan, saved_states(folder))
-    summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
+    summary = plan.summary(options.threads, found.left if found else None)
     lines = [f"a run would be refused: {refused}"] if refused else list(found.lines if found else ())
     if shard is not None:
         work = sum(unit.flops for unit in plan.units) / sum(unit.flops for unit in whole.units)

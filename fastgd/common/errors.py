@@ -14,6 +14,10 @@ class InputError(ValueError):
     """
 
 
+class TooLargeError(InputError):
+    """The memory that this process may use does not hold what is asked for."""
+
+
 class UnreadableError(InputError):
     """The system, or an object store, refuses to read or write a file, so that nothing is known about its content."""
 

@@ -19,11 +19,15 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple, Self, TypeVar, cast
 from urllib.parse import unquote
 
-from fastgd.common.errors import UnreadableError
+from fastgd.common.errors import InputError, UnreadableError
 
 # A pathlib.Path has collapsed the slashes of "s3://bucket". One letter is a drive of Windows.
 _URL = re.compile(r"(?P<protocol>[a-z][a-z0-9+.-]+):/+", re.I)
 _LOCAL = ("file", "local")
+_DRIVE = "|[a-z]:" if os.name == "nt" else ""
+_ON_A_HOST = re.compile(
+    rf"(?P<protocol>{'|'.join(_LOCAL)})://(?!/{_DRIVE})(?P<host>[^\s/\"']+)(?P<path>[^\s\"']*)", re.I
+)
 _TAIL_BYTES = 1 << 16  # where the footer of a Parquet file and the table of an archive stand: read in one request
 _BUFFER_BYTES = 4 << 20  # what one request reads ahead of whoever reads from beginning to end
 _AT_ONCE = 16  # requests
@@ -41,11 +45,26 @@ def parsed(text: str) -> Path | None:
     if found is None:
         return None
     if found["protocol"].lower() in _LOCAL:
+        refuse_host(text)
         rest = unquote(text[found.end() :])
         return Path(rest if os.name == "nt" and rest[1:2] == ":" else f"/{rest}")
     if "::" in text:
         raise UnreadableError(f"{text}: a path within another one (::) is not read; give the URL of the file itself")
     return cast(Path, RemotePath(text))
+
+
+def refuse_host(text: str) -> None:
+    """Raise InputError where a text names a file of another machine: file://r/x is the file /x of the host r.
+
+    A `pathlib.Path` of such a text has one slash there, as that of file:///r/x has: ask before one is made.
+    """
+    if found := _ON_A_HOST.search(text):
+        protocol, host, path = found["protocol"], found["host"], found["path"]
+        own = path if host.lower() == "localhost" else f"/{host}{path}"
+        raise InputError(
+            f"{found[0]}: what follows {protocol}:// is a machine, here {host!r}, and files are those of this one: "
+            f"write {protocol}://{own} for {own}"
+        )
 
 
 def is_remote(path: PurePath) -> bool:

@@ -18,6 +18,8 @@ UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
 LIBRARIES = {"RLIMIT_AS": 720e6, "RLIMIT_DATA": 280e6}
 THREAD = 20_000_000
 _budget: int | None = None  # bytes that a run may use, where its user says it
+OF_THE_RUN = "the run's"  # the name of that limit
+SET_BY = {"RLIMIT_AS": "ulimit -v", "RLIMIT_DATA": "ulimit -d", OF_THE_RUN: "--memory"}  # limits, by their names
 LAST = 5  # added to the niceness: a thread of the usual niceness gets three times as much of a processor
 
 
@@ -69,6 +71,12 @@ class MemoryLimit(NamedTuple):
         """The bytes that this process may still take."""
         return max(0, self.most - self.taken)
 
+    @property
+    def words(self) -> str:
+        """What messages call it: with how it is set, where the user does that."""
+        name = f"{self.name} limit" if self.name.endswith("'s") else f"the limit {self.name}"
+        return f"{name} ({SET_BY[self.name]})" if self.name in SET_BY else name
+
 
 def memory_use(root: Path = ROOT) -> MemoryUse:
     """Return how much memory this process has; zeros where the platform does not tell."""
@@ -89,7 +97,7 @@ def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
     groups = (MemoryLimit("its control group's", most, use.own) for most in _memory_limits(root))
     taken = {"RLIMIT_AS": use.addresses, "RLIMIT_DATA": use.data}
     own = (MemoryLimit(name, most, taken[name]) for name, most in _own_limits())
-    budget = [MemoryLimit("the run's", _budget, use.own)] if _budget is not None else []
+    budget = [MemoryLimit(OF_THE_RUN, _budget, use.own)] if _budget is not None else []
     return [MemoryLimit("the machine's", _physical_memory(), use.own), *groups, *own, *budget]
 
 

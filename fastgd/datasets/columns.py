@@ -97,7 +97,7 @@ def _sparse_moments(X: CSR, rows: Rows | None) -> tuple[Floats, Floats, NDArray[
     Sums run from entry to entry, whatever the blocks.
     """
     n, d = X.shape[0] if rows is None else len(rows), X.shape[1]
-    check_memory(40 * d, f"the means and deviations of {d:,} columns", "float64")
+    check_memory(40 * d, f"the means and deviations of {d:,} columns", "float64", "standardize = false needs none")
     counts, sums, square = np.zeros(d, np.intp), np.zeros(d), np.zeros(d)
     low, high = np.full(d, np.inf), np.full(d, -np.inf)
     with np.errstate(over="ignore", invalid="ignore"):

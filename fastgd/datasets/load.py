@@ -8,6 +8,7 @@ from typing import Any, Literal, cast
 
 from fastgd.common.errors import InputError, nearest
 from fastgd.common.folders import expanded
+from fastgd.common.numbers import amount
 from fastgd.datasets.mapped import reading as mapped
 from fastgd.datasets.mapped.reading import size_in_memory
 from fastgd.datasets.readers import csv, npz, svm, tables
@@ -22,7 +23,7 @@ from fastgd.datasets.readers.reading import (
     format_of,
     reading,
 )
-from fastgd.datasets.record import DATASETS, Dataset, Origin, room_for_rows
+from fastgd.datasets.record import DATASETS, Dataset, Origin, holds_copies, room_for_rows
 from fastgd.datasets.sources.synthetic import Synthetic, make
 
 Reader = Callable[[Path, Reading], Dataset]
@@ -38,6 +39,7 @@ TAKES: dict[str, tuple[Format, ...]] = {
     "format": FORMATS,
     "weights": (*WITH_TARGET, "npz"),
 }
+STAYS = 'its rows stay in files (source = "%s")'
 MEANT = {
     "zero_based": "is for .svm and .libsvm files",
     "n_features": "is for .svm and .libsvm, and for .parquet and .arrow (of lists) files",
@@ -76,7 +78,8 @@ class Source:
     beside : tuple of str
         The other files of the same problem.
     source : {"auto", "memory", "map", "stream"}
-        Where the rows of a file are; auto: in memory if they fit there, else in a file that is streamed.
+        Where the rows of a file are; auto: in memory if they fit there, else in a file that is mapped, or that is
+        streamed where they take more than half of the memory.
     """
 
     dataset: str | None = None
@@ -172,10 +175,19 @@ def _origin(file: Path, kind: Format, asked: str) -> tuple[Origin, tuple[str, ..
     if asked != "auto":
         return cast(Origin, asked), ()
     size, room = size_in_memory(file, kind), room_for_rows()
-    if size <= room:
+    if size > room:
+        return "stream", (
+            f"{STAYS % 'stream'}: about {amount(size, 'B')}, and {amount(room, 'B')} of rows may be in memory",
+        )
+    if holds_copies(size):
         return "memory", ()
-    why = f"about {size / 1e9:,.1f} GB, and {room / 1e9:,.1f} GB of rows may be in memory"
-    return "stream", (f'its rows stay in files (source = "stream"): {why}',)
+    return "map", (f"{STAYS % 'map'}: memory has no room for them and a copy in the form that the study has them in",)
+
+
+def origin_in_files(path: str, format: str | None) -> Literal["map", "stream"]:
+    """Return where rows of a file are that are not to be in memory: streamed, if they take more than half of it."""
+    kind = format_of(path, cast("Format | None", format))
+    return "stream" if kind and size_in_memory(expanded(path), kind) > room_for_rows() else "map"
 
 
 def unknown_file(path: str) -> InputError:

@@ -29,6 +29,7 @@ from fastgd.datasets.weights import ClassWeight, identity_of, weighing
 
 Rows = NDArray[np.intp]
 Layout = Literal["auto", "dense", "sparse"]
+FOR_MINIMA = "only the certified minimum (reference.optimum) needs them there"
 MOST_INDEXED_ROWS = 2**31 - 1  # that int32 counts
 
 
@@ -288,7 +289,7 @@ def training_rows(data: Data) -> tuple[Matrix, Floats, Floats | None]:
     if data.origin != "memory":
         entries = data.n * X.shape[1] if data.nonzeros is None else data.nonzeros * 1.5
         what = f"{data.dataset}: its {data.n:,} training rows, which have to be in memory for this,"
-        check_memory(int(entries) * data.y.itemsize, what, f"an array of {data.y.dtype}")
+        check_memory(int(entries) * data.y.itemsize, what, f"an array of {data.y.dtype}", FOR_MINIMA)
     if isinstance(X, StagedRows):
         X = X.copied(rows)
     elif rows is not None:
@@ -394,7 +395,7 @@ def _laid_out(dataset: Dataset, layout: Layout) -> Dataset:
     if isinstance(X, np.ndarray):
         return replace(dataset, X=from_dense(X))
     n, d = X.shape
-    advice = f'; layout = "sparse" (or "auto") keeps the {X.nnz:,} non-zeros alone'
+    advice = f'layout = "sparse" (or "auto") keeps the {X.nnz:,} non-zeros alone'
     check_memory(X.dtype.itemsize * n * d, f"{dataset.name}: {n:,} rows x {d:,} columns", f"dense {X.dtype}", advice)
     return replace(dataset, X=X.toarray())
 

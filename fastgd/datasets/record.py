@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd.common.errors import InputError
+from fastgd.common.errors import TooLargeError
+from fastgd.common.numbers import amount
 from fastgd.common.pickling import PickledByName
 from fastgd.common.registry import Registry
-from fastgd.common.system import memory_limits
+from fastgd.common.system import OF_THE_RUN, memory_limits
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -24,6 +25,10 @@ CSR: TypeAlias = "csr_array[np.floating[Any], tuple[int, int]]"  # as texts, sin
 Matrix: TypeAlias = "Floats | CSR"
 Place = Callable[[int], str]  # how messages call the row at an index
 Origin = Literal["memory", "map", "stream"]  # where rows are while a study runs
+
+
+class OwnMap(np.memmap[Any, Any]):
+    """An array in a file that fastgd has mapped itself: nobody else reads the file by the same map."""
 
 
 def row_number(index: int) -> str:
@@ -192,25 +197,31 @@ def digest(*parts: str | NDArray[Any]) -> str:
 
 
 def check_memory(size: int, what: str, form: str, advice: str = "") -> None:
-    """Raise InputError where arrays of `size` bytes would fill more than half of the memory.
+    """Raise TooLargeError where arrays of `size` bytes would fill more than half of the memory.
 
     Half, because preparation may hold a second copy; and no more than is left. The memory is what this process may use:
-    the machine's, or less where a container or the process has a limit.
+    the machine's, or less where a container, the process or the run has a limit. `advice` says what would take less.
     """
     limits = memory_limits()
-    available, left = min(limit.most for limit in limits), min(limit.left for limit in limits)
-    if size > min(available // 2, left):
-        half = "half of" if size > available // 2 else f"the {left / 1e9:,.1f} GB that are left of"
-        raise InputError(
-            f"{what} take {size / 1e9:,.1f} GB as {form}, "
-            f"more than {half} the {available / 1e9:,.1f} GB that this process may use{advice}"
+    least, fullest = min(limits, key=lambda limit: limit.most), min(limits, key=lambda limit: limit.left)
+    if size > min(least.most // 2, fullest.left):
+        half = size > least.most // 2
+        limit, most = (least, "half") if half else (fullest, f"the {amount(fullest.left, 'B')} that are left")
+        raise TooLargeError(
+            f"{what} take {amount(size, 'B')} as {form}, more than {most} of {limit.words}, {amount(limit.most, 'B')}"
+            f"{advice and f': {advice}'}"
         )
 
 
 def room_for_rows() -> int:
-    """Return the most bytes of rows that are in memory by themselves: half of what this process may use.
+    """Return the most bytes of rows that do not stream by themselves: half of what this process may use.
 
-    What is left of it does not count, since rows that stream may be visited in another order: a run that is interrupted
-    would go on otherwise.
+    Neither what is left of it counts nor what a run is given of it, since rows that stream may be visited in another
+    order: a run that is interrupted would go on otherwise.
     """
-    return min(limit.most for limit in memory_limits()) // 2
+    return min(limit.most for limit in memory_limits() if limit.name != OF_THE_RUN) // 2
+
+
+def holds_copies(size: int) -> bool:
+    """Whether memory holds so many bytes of rows twice: as they are read, and in the form that a study has them in."""
+    return 2 * size <= min(limit.left for limit in memory_limits())

@@ -166,7 +166,8 @@ def _check_parameters(study: Study, problem: Problem, data: Data, label: str) ->
     start, d = _start(study, problem), data.X.shape[1]
     count = sum(group.size for group in model_of(problem, data).groups(d))
     needed = LEAST_BYTES_PER_PARAMETER * count
-    check_memory(needed, f"{label}: the parameters of a few trials, {count:,} each,", "float64")
+    less = "a smaller network takes less" if problem.network else "fewer features take less"
+    check_memory(needed, f"{label}: the parameters of a few trials, {count:,} each,", "float64", less)
     features = f"{d:,} feature{'s' * (d > 1)}" + (", and the intercept comes last" if problem.intercept else "")
     if isinstance(start, tuple) and len(start) != count:
         raise InputError(f"init.point has {len(start):,} numbers, and {label!r} needs {count:,}: {features}")

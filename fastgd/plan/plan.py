@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -17,7 +17,6 @@ from fastgd.plan.shards import Shard, share_of
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
-from fastgd.store.contents import Contents
 
 Unit: TypeAlias = CohortUnit | SwarmUnit
 NAMES = ["trial_id", "problem", "configuration"]  # columns of every plan's table
@@ -43,7 +42,8 @@ class UnitSummary:
 class PlanSummary:
     """A plan in numbers; `bytes` is the largest cohort's, of which only one is in memory at a time.
 
-    `cost` is what all of it is expected to take, and `notes` say in words what costs more than one might expect. Of
+    `left` says how many trials in how many cohorts are to run, where a folder holds the others. `cost` is what these
+    are expected to take, and `notes` say in words what costs more than one might expect. Of
     `methods` with kernels of their own, those of `to_compile` are not in the cache.
     """
 
@@ -54,6 +54,7 @@ class PlanSummary:
     bytes: int
     passes: float
     flops: float
+    left: tuple[int, int]
     cost: Cost = NOTHING
     methods: int = 0
     to_compile: int = 0
@@ -115,15 +116,6 @@ class Plan:
         """What has kernels of its own, and of which kind."""
         return {unit.method: unit.kind for unit in self.units}
 
-    def left(self, stored: Contents) -> "Plan":
-        """Return the plan of what a folder does not hold."""
-        return self.without(stored.done)
-
-    def without(self, done: Any) -> "Plan":
-        """Return the plan of what is left beside some trials: see `Contents.done`."""
-        left = (unit.without(done) for unit in self.units)
-        return replace(self, units=[unit for unit in left if unit is not None])
-
     def only(self, trial: str) -> "Plan":
         """Return the plan of one trial: its lane of its unit, in the kernel that it has in the whole study."""
         for unit in self.units:
@@ -165,7 +157,7 @@ class Plan:
 
         Raises
         ------
-        InputError
+        TooLargeError
             The smallest ones do not.
         """
         room = memory.room(self.methods.values(), threads)
@@ -173,12 +165,13 @@ class Plan:
         for surface in (unit for unit in self.surfaces if unit.landscape is None):
             room.require(memory.of_surface(surface), "the error surface", "a coarser grid takes less")
         less = "fewer starts" if self.on_landscapes else 'fewer trials, or record.parameters = "none",'
-        room.require(memory.end_of(units), f"the ranking of {self.count:,} trials", f"{less} take less")
+        room.require(memory.end_of(units), f"the ranking of {self.count:,} trials", f"{less} would take less")
         return replace(self, units=units)
 
-    def summary(self, threads: int | None = None, cost: Cost | None = None) -> PlanSummary:
-        """Return the plan in numbers; costs are those with so many threads, or those of what is left to run of it."""
-        rows, cost = [summary_of(unit) for unit in self.units], cost or self.cost(threads)
+    def summary(self, threads: int | None = None, left: "Plan | None" = None) -> PlanSummary:
+        """Return the plan in numbers; its cost is that of what is left to run, by default all, with so many threads."""
+        left = left or self
+        rows, cost = [summary_of(unit) for unit in self.units], left.cost(threads)
         lanes, padded = sum(row.lanes for row in rows), sum(unit.padding for unit in self.units)
         return PlanSummary(
             trials=self.count,
@@ -188,6 +181,7 @@ class Plan:
             bytes=max((row.bytes for row in rows), default=0),
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
+            left=(left.count, len(left.units)),
             methods=len(self.methods),
             to_compile=sum(not is_compiled(method) for method in self.methods),
             cost=cost,

@@ -1,8 +1,7 @@
 """What a results folder holds of a study: which trials are missing there, which will run again, and why."""
 
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import pandas as pd
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
-from fastgd.plan.budgets.courses import continued
 from fastgd.plan.budgets.race import stand_of
 from fastgd.plan.plan import Plan
+from fastgd.plan.turns import missing
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.store.contents import Contents
 from fastgd.store.manifest import SCHEMA, Manifest, read_study
@@ -23,7 +22,17 @@ from fastgd.study.models import BEST_ITERATE
 from fastgd.study.values import as_list
 
 # Keys of a study file that add trials, or that decide no number: a change of them runs nothing again.
-NOT_DECISIVE = ("name", "optimizer", "schedule", "seed", "batch_size", "max_seconds", "snapshot_seconds", "surface")
+NOT_DECISIVE = (
+    "name",
+    "optimizer",
+    "schedule",
+    "seed",
+    "batch_size",
+    "max_seconds",
+    "snapshot_seconds",
+    "surface",
+    "reference",
+)
 NOT_DECISIVE_BELOW = (
     "problem.name",
     "problem.path",
@@ -55,7 +64,7 @@ class Standing:
     notes : tuple of str
         What will run again though it is stored, and why.
     left : Plan
-        The plan of what is to run.
+        The plan of what is to run, in the units in which it is.
     """
 
     path: Path
@@ -95,14 +104,16 @@ def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] =
     weights = planned["starts"] if "starts" in planned else pd.Series(1, planned.index)
     held = int(weights.clip(upper=planned["trial_id"].map(rows).fillna(0)).sum())
     late = contents.trial_ids("timeout").intersection(planned["trial_id"])
-    left = plan.left(contents)
-    going_on = _going_on(left, states, contents) - contents.trial_ids()
+    left = _left(plan, contents.done, states, contents)
+    longer = [unit for unit in left.units if isinstance(unit, CohortUnit) and unit.origin]
+    going_on = {trial for unit in longer for ids in unit.ids for trial in ids} - contents.trial_ids()
     notes = [f"{len(going_on):,} trials go on from where shorter ones ended"] if going_on else []
     anew = planned.assign(starts=weights)[~planned["trial_id"].isin(going_on)]
     notes += [*_changed(path, study, anew, contents), *_unkept(study, contents, planned)]
     if study.halving:
         waiting = stand_of(study, planned, contents).waiting
-        left, late = plan.without(set(planned["trial_id"]) - waiting.keys()), set()
+        over = dict.fromkeys(set(planned["trial_id"]) - waiting.keys())
+        left, late = _left(plan, over, states, contents), set()
         where = f"goes on with {len(waiting):,} trials, to epoch {min(waiting.values()):,}" if waiting else "is over"
         notes += [f"its race {where}"] if held else []
     elif retired := contents.trial_ids("retired").intersection(planned["trial_id"]):
@@ -114,12 +125,9 @@ def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] =
     return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), left)
 
 
-def _going_on(left: Plan, states: Sequence[StateInfo], contents: Contents) -> set[str]:
-    """Return which trials go on from the states of shorter ones."""
-    cohorts = [unit for unit in left.units if isinstance(unit, CohortUnit)] if states else []
-    reached = contents.reached if states else {}
-    parts = itertools.chain.from_iterable(continued(cohort, states, reached) for cohort in cohorts)
-    return {trial for part in parts if part.origin for ids in part.ids for trial in ids}
+def _left(plan: Plan, done: Mapping[str, Any], states: Sequence[StateInfo], contents: Contents) -> Plan:
+    """Return what is left of a plan beside some trials, in the units in which it is run."""
+    return replace(plan, units=missing(plan.units, done, states, contents.reached if states else {}))
 
 
 def _changed(path: Path, study: Study, planned: pd.DataFrame, contents: Contents) -> Iterator[str]:
@@ -152,6 +160,8 @@ def _different(path: Path, study: Study) -> list[str]:
     old, new = _flat(old), _flat(new)
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     keys = [key for key in keys if not (key in COUNTS and key in old and key in new)]
+    if not any("stream" in str(each.get("problem.source")) for each in (old, new)):  # in which rows have another order
+        keys = [key for key in keys if key != "problem.source"]
     found = [key for key in keys if key.split(".")[0] not in NOT_DECISIVE and key not in NOT_DECISIVE_BELOW]
     return [*found, "record.parameters"] if stored[0] != stored[1] else found
 

@@ -46,7 +46,8 @@ def _points(starts: Starts | None, problem: LandscapeProblem) -> Array:
         return problem.record.start(d)[None]
     first, second = _ends(starts, problem)
     if (count := start_count(starts, problem)) <= MOST_STARTS:
-        check_memory(COPIES_WHILE_MADE * 8 * count * d, f"starts: {count:,} points of {d:,} coordinates", "float64")
+        what = f"starts: {count:,} points of {d:,} coordinates"
+        check_memory(COPIES_WHILE_MADE * 8 * count * d, what, "float64", "fewer starts take less")
     match starts.kind:
         case "points":
             return np.array(starts.points, np.float64)

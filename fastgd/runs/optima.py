@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastgd.datasets import Data, training_rows
+from fastgd.datasets.prepare import FOR_MINIMA
 from fastgd.datasets.record import check_memory
 from fastgd.optima import CONVEX, solve
 from fastgd.optima import Problem as ConvexProblem
@@ -98,7 +99,7 @@ def _solved(task: Task) -> tuple[OptimumInfo, Any]:
     X, y, weights = training_rows(task.data)
     if X.dtype != np.float64:
         size = 8 * (X.size if isinstance(X, np.ndarray) else X.nnz)
-        check_memory(size, f"{task.label}: its training rows", "float64")
+        check_memory(size, f"{task.label}: its training rows", "float64", FOR_MINIMA)
     found = solve(
         ConvexProblem(
             X=X,

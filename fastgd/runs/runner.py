@@ -15,7 +15,7 @@ import numpy as np
 
 from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, TooLargeError
 from fastgd.common.folders import expanded
 from fastgd.common.numbers import size_of
 from fastgd.common.remote import is_remote
@@ -38,6 +38,7 @@ from fastgd.datasets import (
     rare_classes,
 )
 from fastgd.datasets.arrays import Arrays
+from fastgd.datasets.load import STAYS, origin_in_files
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.budgets.race import Stand
 from fastgd.plan.cohorts import split_labels
@@ -68,6 +69,7 @@ from fastgd.store.snapshots import Snapshots
 from fastgd.store.states import StateInfo, drop_superseded, infos_of
 from fastgd.study.config import Problem, Study, require_study
 
+IN_FILES = 'source = "map" or "stream"'
 # Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
 NAME_COLUMNS = ("problem", "dataset", "configuration")
 PREPARED_BY = (
@@ -158,7 +160,8 @@ def run(
         Extend results that another fastgd, Numba or CPU model computed, and use workers that differ so.
     memory : str or float, optional
         What the run may take of memory, such as "2GB", pages of mapped files apart; by default what the process may
-        use, and where rows are streamed half of it. Cohorts are cut into parts that fit, which changes no bits.
+        use, and where rows are streamed half of it. Cohorts are cut into parts that fit, and rows of which the study
+        does not say where they are stay in their files where they do not fit beside these, which changes no bits.
     executor : DaskExecutor, optional
         What runs the trials elsewhere, such as `fastgd.DaskExecutor(client)`; by default they run here.
     progress : bool
@@ -189,7 +192,14 @@ def run(
     with reported(on_event, progress) as emit, within_memory(options.path), memory_budget(most):
         require_memory(threads)
         clock = Clock("load")
-        prepared = [] if study.landscapes else load_data(study, with_weights(data, weights), emit, folds)
+
+        def loaded(study: Study) -> list[Data]:
+            clock.enter("load")
+            rows = [] if study.landscapes else load_data(study, with_weights(data, weights), emit, folds)
+            clock.enter("plan")
+            return rows
+
+        prepared = prepare_study(study, loaded, trial=trial, shard=part, memory=most, threads=threads)
         _run(study, prepared, clock, options, emit)
         release()
         results = load_results(options.path)
@@ -197,16 +207,13 @@ def run(
     return results
 
 
-def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, emit: OnEvent) -> None:
+def _run(study: Study, prepared: "Prepared", clock: Clock, options: _Options, emit: OnEvent) -> None:
     """Run what a folder lacks of a study."""
-    clock.enter("plan")
-    whole, trial = make_plan(study, data), options.trial
-    with budget_beside(data, options.memory):
-        plan = part_of(whole, study, data, trial, options.shard).within_limits(options.threads)
+    data, whole, plan, trial = prepared.data, prepared.whole, prepared.plan, options.trial
     _announce(plan, study, options, emit)
     clock.enter("store")
     snapshots = Snapshots(options.path.absolute(), versions())
-    make = _executor_of(study, data, options)
+    make = _executor_of(prepared.study, data, options)
     with (
         Threads(options.threads) as pool,
         _open(study, whole, data, options, pool.count, snapshots) as folder,
@@ -235,6 +242,116 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
             store_optima(folder.path, study, data, emit)
         clock.enter("store")
         folder.finish(in_study, names=names, timings=clock.read)
+
+
+class Prepared(NamedTuple):
+    """A study that is about to run.
+
+    Attributes
+    ----------
+    study : Study
+        With the places of rows (`source`) from which its data were loaded.
+    data : sequence of Data
+    whole, plan : Plan
+        Of all of it, and of the part that is to run, in units that fit into the memory.
+    """
+
+    study: Study
+    data: Sequence[Data]
+    whole: Plan
+    plan: Plan
+
+
+def prepare_study(
+    study: Study,
+    load: Callable[[Study], Sequence[Data]],
+    *,
+    trial: str | None = None,
+    shard: Shard | None = None,
+    memory: int | None = None,
+    threads: int | None = None,
+) -> Prepared:
+    """Load a study's data, and plan the part of it that is to run, in units that fit into the memory beside its rows.
+
+    Where they do not, rows of which the study does not say where they are stay in their files, which changes no bits.
+
+    Parameters
+    ----------
+    study : Study
+    load : callable
+        Returns the data of a study.
+    trial, shard, memory, threads
+        As for `run`.
+
+    Raises
+    ------
+    InputError
+        They do not fit beside rows in files either.
+    """
+
+    def prepared(own: Study) -> Prepared:
+        data = load(own) if own is study else _noted(study, load(own))
+        whole = make_plan(own, data)
+        with budget_beside(data, memory):
+            part = part_of(whole, study, data, trial, shard)
+            try:
+                return Prepared(own, data, whole, part.within_limits(threads))
+            except TooLargeError as error:
+                raise TooLargeError(f"{error}{_or_in_files(own, data)}") from None
+
+    in_files = _with_rows_in_files(study)
+    try:
+        return prepared(study)
+    except (TooLargeError, MemoryError) as error:
+        if in_files is None:
+            raise
+        refused = str(error)  # alone: the error has the rows
+    release()
+    try:
+        return prepared(in_files)
+    except TooLargeError:
+        raise
+    except InputError as error:
+        raise InputError(f"{refused}; and in files: {error}") from None
+
+
+def _with_rows_in_files(study: Study) -> Study | None:
+    """Return a study of which no rows are in memory that it leaves to fastgd, but for those that are made there.
+
+    Arrays are there all the same, and need no copies. None: there are no such rows.
+    """
+    problems = [
+        problem.model_copy(update={"source": origin_in_files(problem.path, problem.format) if problem.path else "map"})
+        if isinstance(problem, Problem) and problem.source == "auto" and not _is_made(problem)
+        else problem
+        for problem in study.problem
+    ]
+    return study.model_copy(update={"problem": problems}) if problems != study.problem else None
+
+
+def _noted(study: Study, data: Sequence[Data]) -> list[Data]:
+    """Return data with a note on rows that stay in files though the study does not say so."""
+    own = [
+        problem.source == "auto" and rows.origin != "memory"
+        for rows, (_, problem) in zip(data, study.splits, strict=True)
+    ]
+    why = "in memory, they would leave too little for the study"
+    return [
+        replace(rows, notes=(*rows.notes, f"{STAYS % rows.origin}: {why}")) if noted else rows
+        for rows, noted in zip(data, own, strict=True)
+    ]
+
+
+def _or_in_files(study: Study, data: Sequence[Data]) -> str:
+    """Return what would take less memory, too, where rows are there because their study says so."""
+    splits = zip(data, study.splits, strict=True)
+    names = [rows.dataset for rows, (_, problem) in splits if problem.source == "memory" and not _is_made(problem)]
+    return f", and so would {IN_FILES} for the rows of {', '.join(dict.fromkeys(names))}" if names else ""
+
+
+def _is_made(problem: Problem) -> bool:
+    """Whether a problem's rows are made in memory."""
+    return problem.dataset is not None or problem.synthetic is not None
 
 
 def _executor_of(study: Study, data: Sequence[Data], options: _Options) -> Callable[..., Executor]:
@@ -275,7 +392,7 @@ def saved_states(path: Path) -> list[StateInfo]:
 def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
     found = None if options.fresh else standing(options.path, study, plan, saved_states(options.path))
-    summary = plan.summary(options.threads, found.left.cost(options.threads) if found else None)
+    summary = plan.summary(options.threads, found.left if found else None)
     emit(Planned(summary))
     later = left_to_merged(study) if options.shard else ()
     for note in (*summary.notes, *(found.notes if found else ()), *later):
@@ -369,13 +486,23 @@ def _dataset(index: int, problem: Problem, data: Arrays | None, sources: dict[st
             raise InputError(f"problem.{index} names data and arrays were given too; leave one of them out")
         emit(Loading(str(problem.dataset or problem.path or ("arrays" if data else "synthetic"))))
         if data is None:
-            sources[key] = load(_source(problem))
+            sources[key] = _loaded(problem)
         else:
             X, y, *weights = data
             found = from_arrays(X, y, targets=problem.targets, weights=weights[0] if weights else None)
             found = found if problem.source == "auto" else replace(found, origin=problem.source)
             sources[key] = replace(found, notes=(*found.notes, *([WEIGHTED] if weights else [])))
     return sources[key]
+
+
+def _loaded(problem: Problem, held_out: str | None = None) -> Dataset:
+    """Return the rows of a problem, or those of the file that is held out."""
+    try:
+        return load(_source(problem, held_out))
+    except TooLargeError as error:
+        if problem.path is None or problem.source in ("map", "stream"):
+            raise
+        raise TooLargeError(f"{error}: {IN_FILES} leaves them in the file") from None
 
 
 def _source(problem: Problem, held_out: str | None = None) -> Source:
@@ -411,10 +538,10 @@ def _prepared(
             )
             noted = replace(dataset, notes=(*dataset.notes, *rare_classes(dataset, held)))
             return prepare_folds(noted, own, **how)
-        validation = load(_source(problem, held)) if isinstance(held, str) else held
+        validation = _loaded(problem, held) if isinstance(held, str) else held
         return [prepare(dataset, validation=validation, split_seed=split_seed or 0, **how)]
     except InputError as error:
-        raise InputError(f"problem.{index} (loss {problem.loss!r}): {error}") from None
+        raise type(error)(f"problem.{index} (loss {problem.loss!r}): {error}") from None
 
 
 def _open(

@@ -35,9 +35,11 @@ from fastgd.store.trial_surfaces import take_trial_surfaces
 from fastgd.store.verifying.inspection import TrialPlaces
 from fastgd.store.verifying.verification import verify
 
-# Keys of a study file that decide no number, and may be other ones on another machine.
-_OF_MACHINES = ("max_seconds", "snapshot_seconds")
-_PATHS = ("path", "validation")  # of a problem
+# Keys of a study file that decide no number of its trials, and may be other ones on another machine; those of a problem
+# say where its rows are, which are known by their fingerprint.
+_PASSING_KEYS = ("max_seconds", "snapshot_seconds", "reference")
+_PASSING_OF_RECORD = ("state",)
+_OF_FILES = ("path", "format", "csv", "zero_based", "n_features", "target", "weights", "source")
 # Columns in which the results of a trial may differ: what other machines call their files, and what passes.
 _PASSING = {"problem", "dataset", "in_study", "cohort_id", "cohort_lanes"}
 _PASSING |= {"compile_seconds", "train_seconds", "evaluate_seconds"}
@@ -83,6 +85,7 @@ def merge(out: Path, folders: Sequence[Path], *, allow_mixed: bool = False) -> M
         sources = [*there, *map(_source, paths)]
         mixed = [note for source in sources[1:] for note in _required(sources[0], source, allow_mixed)]
         trials = _Trials(sources)
+        _require_one_study(trials, sources)
         trials.require_equal(sources)
         manifest = _manifest(sources, mixed)
         with _opened(out, manifest, sources) as folder:
@@ -168,8 +171,9 @@ def _required(base: _Source, other: _Source, allow_mixed: bool) -> list[str]:
     for key in dict.fromkeys([*mine, *theirs]):
         if mine.get(key) != theirs.get(key):
             told = " and ".join(_told(flat.get(key)) for flat in (mine, theirs))
+            why = " (rows that stream are shuffled by blocks)" if key.endswith(".order") else ""
             raise InputError(
-                f"{base.path} and {other.path} hold different studies: {key} is {told}. Folders of one study are "
+                f"{base.path} and {other.path} hold different studies: {key} is {told}{why}. Folders of one study are "
                 f"merged: run it as it is now in each, or run the extended study in the merged folder"
             )
     if problem := other_data(other.manifest.fingerprints, base.manifest.fingerprints):
@@ -185,13 +189,27 @@ def _required(base: _Source, other: _Source, allow_mixed: bool) -> list[str]:
 
 
 def _comparable(study: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a study decides which trials it has."""
+    """Return what of a study decides which trials it has, and their numbers."""
     problems = study.get("problem", [])
-    own = [
-        {key: value for key, value in problem.items() if key not in _PATHS or not isinstance(value, str)}
+    problems = [
+        _without(problem, (*_OF_FILES, *(["validation"] if isinstance(problem.get("validation"), str) else [])))
+        | _order_of(study, problem)
         for problem in (problems if isinstance(problems, list) else [problems])
     ]
-    return {**{key: value for key, value in study.items() if key not in (*_OF_MACHINES, "problem")}, "problem": own}
+    record = _without(study.get("record", {}), _PASSING_OF_RECORD)
+    return {**_without(study, (*_PASSING_KEYS, "order")), "record": record, "problem": problems}
+
+
+def _without(table: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if key not in keys}
+
+
+def _order_of(study: Mapping[str, Any], problem: Mapping[str, Any]) -> dict[str, str]:
+    """Return in which order a problem's rows are visited, as far as its study says it; of full batches none matters."""
+    if study.get("batch_size", "full") in ("full", ["full"]):
+        return {}
+    order = study.get("order", "shuffle")
+    return {"order": "blocks" if order == "shuffle" and problem.get("source") == "stream" else order}
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -204,6 +222,20 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(item, f"{path}.{place}")
     elif value != []:
         yield path, value
+
+
+def _require_one_study(trials: "_Trials", sources: Sequence[_Source]) -> None:
+    """Refuse folders that hold more trials together than their study has.
+
+    Studies of one text have other trials where a file has other rows, or where memory decides whether rows stream.
+    """
+    most = max(source.manifest.trials for source in sources)
+    if 0 < most < trials.count_in_study and all(source.manifest.ended for source in sources):
+        raise InputError(
+            f"{' and '.join(str(source.path) for source in sources[:_SHOWN])} hold {trials.count_in_study:,} trials of "
+            f"a study of {most:,}: their rows are not the same, or were visited in other orders, as those that stream "
+            'where memory does not hold them: say source = "stream", or order = "blocks", in each'
+        )
 
 
 def _told(value: Any) -> str:

@@ -97,7 +97,8 @@ class Problem(Block):
     )
     source: Literal["auto", "memory", "map", "stream"] = described(
         "Where rows are while the study runs: in memory, or [in files](data.md#rows-that-stay-in-files) that are "
-        'mapped, or streamed, so that memory need not hold them; `"auto"`: in memory, if they fit into half of it.',
+        'mapped, or streamed, so that memory need not hold them; `"auto"`: in memory, if they fit into half of it and '
+        "leave room for the study.",
         "auto",
         goes_with="`path`; `map` and `stream` also with arrays, of which no copies are made then",
     )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
 from fastgd.datasets.csr import assembled, canonical
-from fastgd.datasets.record import CSR, Floats, Matrix
+from fastgd.datasets.record import CSR, Floats, Matrix, OwnMap
 
 Check = Callable[[int], None]  # is told how many bytes were written
 
@@ -26,7 +26,7 @@ def writing(file: Path) -> Iterator[None]:
 
 def mapped(file: Path) -> NDArray[Any]:
     """Return an array as it stands in a file, which is read as it is needed."""
-    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+    return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False).view(OwnMap))
 
 
 class ArrayFile:

@@ -19,12 +19,12 @@ from typing import IO, Any, Literal, NamedTuple, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from fastgd.common.errors import InputError, nearest
+from fastgd.common.errors import InputError, TooLargeError, nearest
 from fastgd.common.remote import is_remote
 from fastgd.common.system import memory
 from fastgd.datasets import frames
 from fastgd.datasets.readers.csv_keys import Csv
-from fastgd.datasets.record import Dataset, Floats, Place, check_memory
+from fastgd.datasets.record import Dataset, Floats, OwnMap, Place, check_memory
 from fastgd.datasets.weights import row_weights
 
 ZeroBased = bool | Literal["auto"]
@@ -98,7 +98,7 @@ def reading(file: Path) -> Iterator[None]:
             f"{file} cannot be read: it is no text in {error.encoding} ({error.reason}); {hint}"
         ) from error
     except MemoryError as error:
-        raise InputError(f"{file} cannot be read: it takes more memory than this process gets") from error
+        raise TooLargeError(f"{file} cannot be read: it takes more memory than this process gets") from error
     except CORRUPT as error:
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ").partition("\n")[0]
         raise InputError(f"{file} cannot be read: {reason or type(error).__name__}") from error
@@ -199,7 +199,7 @@ class Member(NamedTuple):
     def map(self, file: Path) -> NDArray[Any]:
         """Return the array, mapped."""
         order: Literal["F", "C"] = "F" if self.columns_first else "C"
-        return np.asarray(np.memmap(file, self.dtype, "r", self.offset or 0, self.shape, order))
+        return np.asarray(OwnMap(file, self.dtype, "r", self.offset or 0, self.shape, order))
 
 
 def _check_plain(file: Path, start: bytes) -> None:

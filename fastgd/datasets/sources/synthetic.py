@@ -22,6 +22,7 @@ from fastgd.datasets.record import CSR, DATASETS, Dataset, DatasetRecord, Floats
 from fastgd.datasets.sources import zipf
 
 VALUES_PER_BLOCK = 1 << 17  # a block stays in the processor's cache
+LESS = "a smaller n or d takes less"
 
 
 class Synthetic(BaseModel):
@@ -115,7 +116,7 @@ def _gaussian(spec: Synthetic, shape: np.random.Generator, rows: np.random.Gener
     """
     layers = (spec.d - 1).bit_length() + 1
     what = f"{spec.name}: {spec.n:,} rows x {spec.d:,} columns"
-    check_memory(8 * (spec.n + layers) * spec.d, what, "dense float64")
+    check_memory(8 * (spec.n + layers) * spec.d, what, "dense float64", LESS)
     scale = spec.condition ** (-0.5 * np.linspace(0, 1, spec.d))
     weights = shape.standard_normal(spec.d) * scale
     weights /= np.sqrt(np.sum(weights * weights))
@@ -138,7 +139,7 @@ def _sparse(
     spec: Synthetic, nonzeros: int, shape: np.random.Generator, rows: np.random.Generator
 ) -> tuple[CSR, Floats]:
     what = f"{spec.name}: {spec.n:,} rows x {nonzeros:,} non-zeros of {spec.d:,} columns"
-    check_memory(12 * spec.n * nonzeros + 32 * spec.d, what, "sparse float64")
+    check_memory(12 * spec.n * nonzeros + 32 * spec.d, what, "sparse float64", LESS)
     X = zipf.rows(spec.n, spec.d, nonzeros, spec.exponent, rows)
     return X, zipf.margins(X, shape.standard_normal(spec.d))
 

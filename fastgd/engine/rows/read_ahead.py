@@ -12,19 +12,22 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.datasets.record import OwnMap
 from fastgd.engine.rows.order import BLOCK_ROWS
 
 Array = npt.NDArray[Any]
 AHEAD_BYTES = 32 << 20  # of the rows that are asked for: a disk is busy for some milliseconds, and keeps being so
 ASKED_BYTES = 128 << 10  # at a time: of more, Linux reads no more than a disk's `read_ahead_kb`, and says nothing
+SHARED = ("r", "r+", "w+")  # modes of maps whose pages are those of the file, so that they can be let go
 MOST_SPREAD = 32  # times as many rows as are visited that may be read for them: others are read one by one
 
 
 class MappedArray(NamedTuple):
-    """The map that an array is in, and the byte where it begins there."""
+    """The map that an array is in, the byte where it begins there, and whether fastgd has made it."""
 
     memory: mmap.mmap
     first: int
+    own: bool
 
     def advise(self, advice: int, start: int, end: int) -> None:
         """Give the system an advice about some of the array's bytes."""
@@ -36,14 +39,20 @@ class MappedArray(NamedTuple):
 
 
 def mapped(array: Array) -> MappedArray | None:
-    """Return in which map an array is; None: in none."""
+    """Return in which map an array is; None: in none whose pages can be let go.
+
+    What was written into a copy on write, `np.load(..., mmap_mode="c")`, is in its pages alone: without them, the array
+    would be the file's again. Of a map that is no `np.memmap`, nothing tells which it is.
+    """
     base: Any = array
+    opened: list[Any] = []
     while base is not None and not isinstance(base, mmap.mmap):
+        opened += [base] if isinstance(base, np.memmap) else []
         base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
-    if base is None or not hasattr(base, "madvise"):
+    if base is None or not hasattr(base, "madvise") or not opened or opened[-1].mode not in SHARED:
         return None
     begin = np.frombuffer(base, np.uint8).ctypes.data
-    return MappedArray(base, array.ctypes.data - begin)
+    return MappedArray(base, array.ctypes.data - begin, any(isinstance(each, OwnMap) for each in opened))
 
 
 class ReadAhead:
@@ -62,8 +71,9 @@ class ReadAhead:
         self._maps = [(found, _row_bytes(array)) for array in arrays if (found := mapped(array)) is not None]
         size = sum(array.nbytes for array in arrays)
         self.ahead = max(1, AHEAD_BYTES * self._rows // max(1, size))
-        for found, _ in self._maps:  # or it reads megabytes around each page that is not there, and lets others go
-            found.memory.madvise(mmap.MADV_RANDOM)
+        for found, _ in self._maps:
+            if found.own:  # or it reads megabytes around each page that is not there, and lets others go
+                found.memory.madvise(mmap.MADV_RANDOM)  # which would outlast the run for a map of the user's
         self._asked: dict[int, int] = {}  # of each part that is passed over, up to where it was asked for,
         self._passed: dict[int, int] = {}  # and let go
         self._asking: Thread | None = None

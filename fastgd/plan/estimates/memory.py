@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, TooLargeError
 from fastgd.common.numbers import amount
 from fastgd.common.system import MemoryLimit, memory, memory_budget, memory_limits, memory_use
 from fastgd.core.threads import available_threads
@@ -108,11 +108,11 @@ class Room(NamedTuple):
     limit: MemoryLimit
 
     def require(self, needed: float, what: str, advice: str) -> None:
-        """Raise InputError where something takes more; `advice` says what would take less."""
+        """Raise TooLargeError where something takes more; `advice` says what would take less."""
         if needed > self.left:
             apart = self.limit.left - self.left
-            raise InputError(
-                f"{what} takes {amount(needed + apart, 'B')} of memory at the least, and of {self.limit.name} limit, "
+            raise TooLargeError(
+                f"{what} takes {amount(needed + apart, 'B')} of memory at the least, and of {self.limit.words}, "
                 f"{amount(self.limit.most, 'B')}, {amount(self.limit.left, 'B')} are left: {advice}"
             )
 
@@ -157,8 +157,8 @@ def within_memory(path: Path) -> Iterator[None]:
         done = kept if path.exists() else "nothing was written"
         tightest = min(memory_limits(), key=lambda limit: limit.left)
         raise InputError(
-            f"the memory does not suffice ({tightest.name} limit: {amount(tightest.most, 'B')}): {done}; "
-            "fewer --threads, or more memory, may help"
+            f"the memory does not suffice ({tightest.words}: {amount(tightest.most, 'B')}): {done}; "
+            'fewer --threads, source = "map" for the rows of files, or more memory may help'
         ) from error
 
 
@@ -172,7 +172,7 @@ def fitting(unit: CohortUnit | SwarmUnit, room: "Room") -> list[CohortUnit] | li
 
     Raises
     ------
-    InputError
+    TooLargeError
         The smallest ones do not fit.
     """
     name = f"{unit.label}, {unit.spec.rule.optimizer.name},"
@@ -185,9 +185,16 @@ def fitting(unit: CohortUnit | SwarmUnit, room: "Room") -> list[CohortUnit] | li
         return [fewer]
     pieces = _pieces(unit, room.left)
     for piece in pieces:
-        advice = 'fewer features, dtype = "float32" or record.parameters = "none" take less'
-        room.require(of_cohort(piece), f"a cohort of {name}", advice)
+        room.require(of_cohort(piece), f"a cohort of {name}", _less_than(piece))
     return pieces
+
+
+def _less_than(unit: CohortUnit) -> str:
+    """Return in words what would take less than a cohort."""
+    found = ["a smaller network" if unit.spec.kernel.network else "fewer features"]
+    found += ['dtype = "float32"'] if unit.itemsize > 4 else []
+    found += ['record.parameters = "none"'] if unit.workload.parameters != "none" else []
+    return f"{' or '.join(found)} would take less"
 
 
 def _pieces(unit: CohortUnit, room: float) -> list[CohortUnit]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from importlib.util import find_spec
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -27,6 +27,9 @@ from fastgd.runs.reporting.events import (
     Surveying,
     Warning_,
 )
+
+if TYPE_CHECKING:
+    from fastgd.plan.plan import PlanSummary
 
 LINE_EVERY = 5.0  # seconds between plain lines
 PIPE_WIDTH = 200  # a pipe has no width: wide enough for every table
@@ -108,8 +111,7 @@ class Reporter:
             case Loading(dataset):
                 self._say(f"loading {dataset}")
             case Planned(summary):
-                what = f"{count(summary.trials, 'trial')} in {count(len(summary.cohorts), 'cohort')}"
-                self._console.print(f"planned {what}: {summary.cost.in_words()}", soft_wrap=True)
+                self._console.print(f"planned {_planned(summary)}: {summary.cost.in_words()}", soft_wrap=True)
             case Searching(cost):
                 self._console.print(f"all rounds of the search: {cost.in_words()}", soft_wrap=True)
             case Compiling(what) if what not in self._compiled:
@@ -163,3 +165,11 @@ class Reporter:
         if time.monotonic() - self._last_line >= LINE_EVERY:
             self._last_line = time.monotonic()
             self._console.print(text, soft_wrap=True)
+
+
+def _planned(summary: PlanSummary) -> str:
+    """Return how many trials a study has, and in how many cohorts those of them are that run now."""
+    trials, cohorts = summary.left
+    some = "" if trials == summary.trials else f", of which {trials:,} are to run"
+    where = f" in {count(cohorts, 'cohort')}" if trials else ""
+    return f"{count(summary.trials, 'trial')}{some}{where}"
