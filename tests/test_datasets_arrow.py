@@ -190,8 +190,8 @@ def test_what_unpacks_to_more_than_memory_holds_is_refused_before(tmp_path, smal
     columns = {"x": np.zeros(50_000), "y": np.zeros(50_000)}
     path = write(tmp_path / "a.arrow", columns, rows=50_000, compression="zstd")
     assert path.stat().st_size < 3_000
-    assert refusal(path).startswith(": 50,000 rows of 2 columns take 0.0 GB as a table, more than half of the")
-    told = ": the rows of a record batch, which is compressed, take 0.0 GB as a table, more than half of the"
+    assert refusal(path).startswith(": 50,000 rows of 2 columns take 800 kB as a table, more than half of the")
+    told = ": the rows of a record batch, which is compressed, take 800 kB as a table, more than half of the"
     assert refusal(path, source="stream").startswith(told)
     assert len(read(write(path, columns, rows=1_000, compression="zstd"), source="stream").y) == 50_000
     assert len(read(write(path, columns, rows=50_000), source="stream").y) == 50_000
