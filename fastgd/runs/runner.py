@@ -212,7 +212,7 @@ def _run(study: Study, data: Sequence[Data], clock: Clock, options: _Options, em
         _open(study, whole, data, options, pool.count, snapshots) as folder,
         closing(make(folder, clock, pool, emit, plan.count, snapshots)) as executor,
     ):
-        folder.drop_failed(plan.table["trial_id"])
+        folder.drop_failed(plan.trial_ids)
         clock.start(study.max_seconds)
         clock.snapshot_seconds = study.snapshot_seconds
         stand = _run_missing(study, plan, data, executor, raced=trial is None)

@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fastgd.plan.plan import Unit
-from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.runs.sinks import FolderSink
 from fastgd.store.schema import Columns
@@ -147,7 +146,7 @@ class Found:
         if isinstance(unit, SurfaceUnit):
             return
         if carry and self.carried is not None:
-            sink.carry(trials_of(unit), self.carried)
+            sink.carry(unit.trial_ids, self.carried)
         for renaming in self.renamed:
             sink.carry_renamed(*renaming)
         for kind, table in self.tables:
@@ -195,8 +194,3 @@ class Answer:
     done: int = 0
     diverged: int = 0
     lowest: Mapping[str, float] = field(default_factory=dict)
-
-
-def trials_of(unit: Unit) -> list[str]:
-    """Return the trials of a cohort, or the configurations of a swarm."""
-    return [trial for trials in unit.ids for trial in trials] if isinstance(unit, CohortUnit) else unit.ids
