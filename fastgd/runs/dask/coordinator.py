@@ -3,7 +3,7 @@
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -22,8 +22,8 @@ from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.runs.clock import PROGRESS_SECONDS, STAGES, Clock, TimeIsOver
-from fastgd.runs.dask.crew import Crew, Lost, Post
-from fastgd.runs.dask.messages import Answer, States, Task, Terms
+from fastgd.runs.dask.crew import Crew, Lost, Post, SentData
+from fastgd.runs.dask.messages import Answer, DataKey, States, Task, Terms
 from fastgd.runs.executor import (
     COMMIT_SECONDS,
     GATHER_SECONDS,
@@ -89,8 +89,10 @@ class Coordinator(Executor):
         See `Executor`.
     client : distributed.Client
     terms : Terms
-    data : sequence of Data, optional
+    data : SentData, optional
         What is sent to workers, where they do not load the data themselves.
+    done_with : callable
+        Told what data the run was over, returns those that workers are to let go of.
     """
 
     def __init__(
@@ -104,11 +106,13 @@ class Coordinator(Executor):
         *,
         client: Client,
         terms: Terms,
-        data: Sequence[Data] | None,
+        data: SentData | None,
+        done_with: Callable[[DataKey], Collection[DataKey]],
     ) -> None:
         super().__init__(folder, clock, threads, emit, trials, snapshots)
         self._terms = replace(terms, columns=folder.columns)
         self._crew: Crew[Errand] = Crew(client, terms.run, data)
+        self._done_with = done_with
         self._errands: deque[Errand] = deque()  # that go on, or are tried again
         self._works: deque[Work] = deque()
         self._total = 0
@@ -119,7 +123,7 @@ class Coordinator(Executor):
 
     def close(self) -> None:
         """Let go of what workers keep for this run."""
-        self._crew.close(self._terms.fingerprints)
+        self._crew.close(self._done_with(self._terms.data))
 
     # --- the way of units ---------------------------------------------------------------------------------------------
 
@@ -346,7 +350,9 @@ class Coordinator(Executor):
         crew = self._crew
         if crew.workers and not crew.usable and not crew.posts:
             why = "; ".join(f"{address}: {text}" for address, text in crew.refused.items() if address in crew.workers)
-            raise InputError(f"no worker of the cluster can run the study ({why}); --allow-mixed runs it on other ones")
+            raise InputError(
+                f"no worker of the cluster can run the study ({why}); fastgd run --allow-mixed runs it on other ones"
+            )
         if crew.workers:
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > NONE_SECONDS:

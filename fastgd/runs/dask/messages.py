@@ -19,6 +19,7 @@ from fastgd.study.config import Study
 Array = npt.NDArray[Any]
 End: TypeAlias = Literal["done", "paused", "over", "failed", "refused"]
 State = Mapping[str, Array]
+DataKey: TypeAlias = tuple[str, ...]  # what tells data apart
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class Terms:
         The columns of the results.
     study : Study, optional
         What names the data that workers load; None: they are sent, or there are none.
+    dtype : str
+        Of the numbers of these data, which their fingerprints do not cover.
     fingerprints : tuple of str
         Of these data.
     threads : int, optional
@@ -51,8 +54,14 @@ class Terms:
     path: Sequence[str]
     columns: Columns = field(default_factory=Columns)
     study: Study | None = None
+    dtype: str = ""
     fingerprints: tuple[str, ...] = ()
     threads: int | None = None
+
+    @property
+    def data(self) -> DataKey:
+        """What tells these data from those of other runs."""
+        return self.dtype, *self.fingerprints
 
 
 @dataclass(frozen=True)
