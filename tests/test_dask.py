@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import small_studies
 import snapshot_studies
 from distributed import Client, LocalCluster
 from small_studies import Log
+from test_cli import fastgd_cli
 from test_snapshots import PASSING, files_of
 
 import fastgd
@@ -144,6 +146,19 @@ def test_parts_of_swarms_have_the_bits_of_a_local_run(tmp_path, there):
     assert_same(found, expected)
     assert len(found.trajectories)
     np.testing.assert_array_equal(found.surfaces[0].loss, expected.surfaces[0].loss)
+
+
+def test_short_units_are_committed_together(tmp_path, there, monkeypatch):
+    monkeypatch.setattr("fastgd.runs.dask.coordinator.GATHER_SECONDS", 60.0)
+    study, data, parts = small_studies.study_of(seed=[*range(8)]), small_studies.rows(), []
+
+    def look(event):
+        if isinstance(event, CohortFinished):
+            parts.append(len(list((tmp_path / "there" / "trials").glob("[!.]*"))))
+
+    found = fastgd.run(study, tmp_path / "there", data=data, executor=there, on_event=look)
+    assert parts == [1] * 8
+    assert_same(found, fastgd.run(study, tmp_path / "here", data=data, progress=False))
 
 
 def table(path, seed):
@@ -457,6 +472,26 @@ def test_local_clusters_and_addresses_are_told_apart():
     for wrong in ("local:0", "local:2x0", "local:", "here", "tcp://host", "local:2x1x1"):
         with pytest.raises(InputError, match=f"--dask {wrong}"):
             parsed(wrong)
+
+
+@pytest.mark.parametrize("command", ["tune", "tune --range-test", "fit"])
+def test_commands_take_a_cluster(command, tmp_path, monkeypatch, there):
+    table(tmp_path / "rows.csv", 0)
+    problem = {"loss": "logistic", "path": str(tmp_path / "rows.csv"), "target": "y", "validation": 0.3}
+    study = small_studies.study_of(problem=problem, optimizer={"name": "momentum", "lr": [0.1, 0.3]})
+    (tmp_path / "study.toml").write_text(study.to_toml())
+    asked, runs = [], []
+    monkeypatch.setattr("fastgd.runs.dask.addresses.connected", lambda text: asked.append(text) or nullcontext(there))
+    executor_of = there.executor_of
+    monkeypatch.setattr(there, "executor_of", lambda *given, **how: runs.append(given) or executor_of(*given, **how))
+    name, *options = command.split()
+    found = [tmp_path / "here", tmp_path / "there"]
+    for folder, more in zip(found, ([], ["--dask", "local:2x1"]), strict=True):
+        fastgd_cli(name, tmp_path / "study.toml", *options, "--results" if name == "fit" else "--out", folder, *more)
+    assert asked == ["local:2x1"]
+    assert runs
+    for one in sorted(path.parent.relative_to(found[0]) for path in found[0].rglob("manifest.json")):
+        assert_same(*(fastgd.load(folder / one) for folder in found))
 
 
 def test_a_command_runs_on_a_cluster_of_its_own(tmp_path, monkeypatch, capsys):

@@ -43,6 +43,35 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, kind, count, finished
     assert results.manifest.ended
 
 
+@pytest.mark.parametrize(("seconds", "parts"), [(60.0, [1, 1, 1, 1]), (0.0, [1, 2, 3, 4])])
+def test_short_cohorts_are_committed_together(tmp_path, monkeypatch, seconds, parts):
+    monkeypatch.setattr("fastgd.runs.executor.GATHER_SECONDS", seconds)
+    found = []
+
+    def look(event):
+        if isinstance(event, CohortFinished):
+            found.append(len(list((tmp_path / "r" / "trials").glob("[!.]*"))))
+
+    results = run(tmp_path / "r", log=look, **SEEDS)
+    assert found == parts
+    assert_same(results, run(tmp_path / "whole", **SEEDS))
+
+
+def test_a_short_cohort_does_not_wait_for_the_end_of_a_long_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.executor.GATHER_SECONDS", 60.0)
+    log = Log()
+
+    def wait_no_longer(event):
+        log.append(event)
+        if isinstance(event, CohortStarted) and event.index == 1:
+            monkeypatch.setattr("fastgd.runs.executor.GATHER_SECONDS", 0.0)
+
+    run(tmp_path / "r", log=wait_no_longer, **SEEDS)
+    first, second = (log.index(event) for event in log.of(CohortFinished)[:2])
+    assert any(isinstance(event, Progress) and event.cohort == 1 for event in log[first:second])
+
+
 def test_interrupted_again_and_again(tmp_path, monkeypatch):
     monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
     for count in itertools.count(1, 7):
