@@ -116,6 +116,7 @@ class Coordinator(Executor):
         self._errands: deque[Errand] = deque()  # that go on, or are tried again
         self._works: deque[Work] = deque()
         self._total = 0
+        self._saved: set[str] = set()  # the names of units that earlier runs have saved
         self._together = self._told_of_none = False
         self._alone_since = np.inf  # when workers were last seen
         self._reported = 0.0
@@ -131,7 +132,7 @@ class Coordinator(Executor):
         self._total, self._together = len(works), together or (bool(works) and works[0].unit.kind == "swarm")
         if self.clock.limit == np.inf:  # the largest first, so that none is left for the end
             works = deque(sorted(works, key=lambda work: -work.unit.flops))
-        self._works = works
+        self._works, self._saved = works, set(self.snapshots.names())
         self._serve()
         left = [errand.unit for errand in self._errands] + [work.left for work in self._works if work.left is not None]
         self._errands.clear()
@@ -233,7 +234,7 @@ class Coordinator(Executor):
 
     def _states_of(self, errand: Errand, unit: Unit) -> States:
         """Return the states of earlier runs, or of other trials, that a unit goes on from."""
-        if unit.name in self.snapshots.names():
+        if unit.name in self._saved:
             errand.batch = errand.batch or Batch(self, unit)
             if (saved := errand.batch.sink.saved(unit.name, unit.trial_ids)) is not None:
                 return States(saved=saved)
