@@ -178,11 +178,6 @@ class Executor:
 
     # --- commits ------------------------------------------------------------------------------------------------------
 
-    def _shared_batch(self, unit: Unit, began: float | None = None) -> Batch:
-        if self._batch is None:
-            self._batch = Batch(self, unit, began)
-        return self._batch
-
     def _commit_if_due(self, seconds: float) -> None:
         """Commit the units of the shared batch, if it began so long ago or they are many."""
         if (batch := self._batch) is not None and batch.committed:
@@ -297,9 +292,11 @@ class LocalExecutor(Executor):
                 self._go_on(work, len(works), total, data, works if together else None)
                 if work.left is not None:
                     works.append(work)
-                self._commit_if_due(GATHER_SECONDS)
+                with self.clock.interruption.deferred():
+                    self._commit_if_due(GATHER_SECONDS)
         finally:
-            self._commit()  # what has ended, also where another unit is interrupted
+            with self.clock.interruption.deferred():
+                self._commit()  # what has ended, also where another unit is interrupted
         return [work.left for work in works if work.left is not None]
 
     def ahead_of(self, units: Sequence[Unit]) -> AbstractContextManager[None]:
@@ -329,15 +326,26 @@ class LocalExecutor(Executor):
                     works.append(following.popleft())
                     self._run_parts(works[-1], sink, others, total, data)
                 self.clock.enter("store")
-                batch = self._shared_batch(unit, began) if following is None and not in_thread else None
-                if batch is not None and sink.hand_over(batch.sink):
-                    batch.committed.append(partial(self._tell_finished, works, total))
+                tell = partial(self._tell_finished, works, total)
+                if following is None and not in_thread and self._handed_over(sink, unit, began, tell):
                     return
                 sink.commit(name)
         except TimeIsOver:
             return
         self._stored, self.clock.waits = True, False
-        self._tell_finished(works, total)
+        tell()
+
+    def _handed_over(self, sink: FolderSink, unit: Unit, began: float, tell: Callable[[], None]) -> bool:
+        """Hand a unit over to the shared batch, if it is short; return whether it is.
+
+        A batch that has not got all of it, whatever the reason, is not committed.
+        """
+        with self.clock.interruption.deferred():
+            batch, self._batch = self._batch or Batch(self, unit, began), None
+            if found := sink.hand_over(batch.sink):
+                batch.committed.append(tell)
+            self._batch = batch
+        return found
 
     def _tell_finished(self, works: Sequence[Work], total: int) -> None:
         for each in works:

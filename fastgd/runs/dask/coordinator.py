@@ -295,6 +295,11 @@ class Coordinator(Executor):
             answer.found.hand_over(batch.sink, errand.unit, carry=errand.state is None)
         return batch
 
+    def _shared_batch(self, unit: Unit) -> Batch:
+        if self._batch is None:
+            self._batch = Batch(self, unit)
+        return self._batch
+
     def _pause(self, errand: Errand, answer: Answer) -> None:
         """Save the state of a unit that goes on in another task, or in another run."""
         if answer.found.state is not None and not isinstance(errand.unit, SurfaceUnit):
