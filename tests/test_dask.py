@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,15 @@ import small_studies
 import snapshot_studies
 from distributed import Client, LocalCluster
 from small_studies import Log
+from test_cli import fastgd_cli
 from test_snapshots import PASSING, files_of
 
 import fastgd
 from fastgd.cli import main
 from fastgd.common.errors import InputError
 from fastgd.runs.dask.addresses import Local, parsed
-from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Progress, Warning_
+from fastgd.runs.dask.crew import SentData
+from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Finished, Progress, Warning_
 
 PACKAGE = Path(fastgd.__file__).parent
 # Dask's nannies do not always start a worker anew that was killed: then there is none to go on with.
@@ -145,6 +148,19 @@ def test_parts_of_swarms_have_the_bits_of_a_local_run(tmp_path, there):
     np.testing.assert_array_equal(found.surfaces[0].loss, expected.surfaces[0].loss)
 
 
+def test_short_units_are_committed_together(tmp_path, there, monkeypatch):
+    monkeypatch.setattr("fastgd.runs.dask.coordinator.GATHER_SECONDS", 60.0)
+    study, data, parts = small_studies.study_of(seed=[*range(8)]), small_studies.rows(), []
+
+    def look(event):
+        if isinstance(event, CohortFinished):
+            parts.append(len(list((tmp_path / "there" / "trials").glob("[!.]*"))))
+
+    found = fastgd.run(study, tmp_path / "there", data=data, executor=there, on_event=look)
+    assert parts == [1] * 8
+    assert_same(found, fastgd.run(study, tmp_path / "here", data=data, progress=False))
+
+
 def table(path, seed):
     X, y = small_studies.rows(seed=seed)
     pd.DataFrame(X).add_prefix("x").assign(y=y).to_csv(path, index=False)
@@ -169,6 +185,63 @@ def test_workers_load_the_data_that_a_study_names(tmp_path, there, monkeypatch):
     with pytest.raises(InputError, match=r"no worker of the cluster can run the study .* not those that were planned"):
         fastgd.run(study, "changed", executor=there, on_event=change)
     assert len(changed.of(Warning_)) >= 2
+
+
+# --- searches of rates ------------------------------------------------------------------------------------------------
+
+
+def loaded():
+    """Which objects this worker has loaded."""
+    from fastgd.runs.dask import worker
+
+    return {key: id(data) for key, data in worker._loaded.items()}
+
+
+@pytest.mark.parametrize("given", [True, False], ids=["data that are sent", "data that workers load"])
+def test_a_search_of_rates_has_the_bits_of_a_local_one(given, tmp_path, client, there, monkeypatch):
+    """Workers have the data once, for all of its rounds, and let go of them at its end."""
+    sent, kept = [], []
+    send = SentData._send
+    monkeypatch.setattr(SentData, "_send", lambda self, *to: (sent.append(to), send(self, *to)))
+    table(tmp_path / "rows.csv", 0)
+    problem = {"loss": "logistic"} | ({} if given else {"path": str(tmp_path / "rows.csv"), "target": "y"})
+    study = small_studies.study_of(problem=problem, optimizer={"name": "momentum", "lr": 0.1})
+    options = {"data": small_studies.rows() if given else None, "factor": 3.0, "points": 4}
+
+    def watch(event):
+        if isinstance(event, Finished):
+            kept.append(client.run(loaded))
+
+    found = fastgd.tune(study, tmp_path / "there", executor=there, on_event=watch, **options)
+    expected = fastgd.tune(study, tmp_path / "here", progress=False, **options)
+    pd.testing.assert_frame_equal(found.answers, expected.answers, check_exact=True)
+    pd.testing.assert_frame_equal(found.points, expected.points, check_exact=True)
+    assert len(found.rounds) >= 3
+    for one in found.rounds:
+        assert_same(*(fastgd.load(tmp_path / place / one.folder) for place in ("there", "here")))
+    assert len(sent) == given
+    first, *others = [{worker: own for worker, own in each.items() if own} for each in kept]
+    assert bool(first) == (not given)
+    assert all(later[worker] == own for later in others for worker, own in first.items())
+    assert not any(client.run(loaded).values())
+    test = {"low": 1e-3, "high": 10.0, "steps": 20, "data": options["data"], "progress": False}
+    one = fastgd.range_test(study, tmp_path / "there", executor=there, **test)
+    pd.testing.assert_frame_equal(one.answers, fastgd.range_test(study, tmp_path / "here", **test).answers)
+    with pytest.raises(InputError, match=r"give a fastgd\.DaskExecutor"):
+        fastgd.tune(study, tmp_path / "none", executor="local", **options)
+
+
+def test_data_of_another_type_are_loaded_anew(tmp_path, client, there):
+    """Fingerprints do not cover the type of numbers."""
+    table(tmp_path / "rows.csv", 0)
+    problem = {"loss": "logistic", "path": str(tmp_path / "rows.csv"), "target": "y"}
+    with there.keeping_data():
+        for dtype in ("float64", "float32"):
+            study = small_studies.study_of(problem=problem, dtype=dtype)
+            found = fastgd.run(study, tmp_path / "there" / dtype, executor=there, progress=False)
+            assert_same(found, fastgd.run(study, tmp_path / "here" / dtype, progress=False))
+        assert any(client.run(loaded).values())
+    assert not any(client.run(loaded).values())
 
 
 # --- kills ------------------------------------------------------------------------------------------------------------
@@ -399,6 +472,26 @@ def test_local_clusters_and_addresses_are_told_apart():
     for wrong in ("local:0", "local:2x0", "local:", "here", "tcp://host", "local:2x1x1"):
         with pytest.raises(InputError, match=f"--dask {wrong}"):
             parsed(wrong)
+
+
+@pytest.mark.parametrize("command", ["tune", "tune --range-test", "fit"])
+def test_commands_take_a_cluster(command, tmp_path, monkeypatch, there):
+    table(tmp_path / "rows.csv", 0)
+    problem = {"loss": "logistic", "path": str(tmp_path / "rows.csv"), "target": "y", "validation": 0.3}
+    study = small_studies.study_of(problem=problem, optimizer={"name": "momentum", "lr": [0.1, 0.3]})
+    (tmp_path / "study.toml").write_text(study.to_toml())
+    asked, runs = [], []
+    monkeypatch.setattr("fastgd.runs.dask.addresses.connected", lambda text: asked.append(text) or nullcontext(there))
+    executor_of = there.executor_of
+    monkeypatch.setattr(there, "executor_of", lambda *given, **how: runs.append(given) or executor_of(*given, **how))
+    name, *options = command.split()
+    found = [tmp_path / "here", tmp_path / "there"]
+    for folder, more in zip(found, ([], ["--dask", "local:2x1"]), strict=True):
+        fastgd_cli(name, tmp_path / "study.toml", *options, "--results" if name == "fit" else "--out", folder, *more)
+    assert asked == ["local:2x1"]
+    assert runs
+    for one in sorted(path.parent.relative_to(found[0]) for path in found[0].rglob("manifest.json")):
+        assert_same(*(fastgd.load(folder / one) for folder in found))
 
 
 def test_a_command_runs_on_a_cluster_of_its_own(tmp_path, monkeypatch, capsys):

@@ -142,8 +142,10 @@ def test_an_old_folder_is_moved_aside(on_disk):
     assert len(fastgd.load(f"{BUCKET}/results/{aside}").trials) == 6
 
 
-def test_a_run_that_dies_anywhere_goes_on_with_the_same_bits(on_disk):
+@pytest.mark.parametrize(("seconds", "changes"), [(0.0, 15), (60.0, 5)], ids=["one by one", "together"])
+def test_a_run_that_dies_anywhere_goes_on_with_the_same_bits(seconds, changes, on_disk, monkeypatch):
     """The store dies before each change that a run makes to it: a writer that was killed looks the same."""
+    monkeypatch.setattr("fastgd.runs.executor.GATHER_SECONDS", seconds)
     url = f"{BUCKET}/r"
     whole = set(on_disk[0].trials["trial_id"])
     for point in range(200):
@@ -164,7 +166,7 @@ def test_a_run_that_dies_anywhere_goes_on_with_the_same_bits(on_disk):
         assert not any("/." in name for name in MortalStore.store)
         if ended:
             break
-    assert 15 < point < 199
+    assert changes < point < 199
 
 
 def test_a_store_that_dies_anywhere_loses_and_doubles_nothing(tmp_path):

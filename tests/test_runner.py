@@ -330,6 +330,7 @@ def test_float32_is_close_to_float64(tmp_path):
 
 def test_events_tell_what_happens(tmp_path, monkeypatch):
     monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.executor.GATHER_SECONDS", 0.0)
     log = Log()
     X, y = rows()
     X[:, 2] = 1.0

@@ -1,6 +1,7 @@
 """A run that was interrupted goes on, and a study that grew runs what is missing: nothing is lost or doubled."""
 
 import itertools
+import signal
 
 import pytest
 from small_studies import Log, assert_same, rows, run
@@ -8,6 +9,7 @@ from small_studies import Log, assert_same, rows, run
 import fastgd
 from fastgd import InputError
 from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Progress
+from fastgd.runs.sinks import FolderSink
 
 SEEDS = {"seed": [0, 1], "batch_size": [32, 64]}  # four cohorts
 
@@ -41,6 +43,72 @@ def test_an_interrupted_run_goes_on(tmp_path, monkeypatch, kind, count, finished
     assert log.computed == [4] * (4 - finished)
     assert_same(results, run(tmp_path / "whole", **SEEDS))
     assert results.manifest.ended
+
+
+@pytest.mark.parametrize(("seconds", "parts"), [(60.0, [1, 1, 1, 1]), (0.0, [1, 2, 3, 4])])
+def test_short_cohorts_are_committed_together(tmp_path, monkeypatch, seconds, parts):
+    monkeypatch.setattr("fastgd.runs.executor.GATHER_SECONDS", seconds)
+    found = []
+
+    def look(event):
+        if isinstance(event, CohortFinished):
+            found.append(len(list((tmp_path / "r" / "trials").glob("[!.]*"))))
+
+    results = run(tmp_path / "r", log=look, **SEEDS)
+    assert found == parts
+    assert_same(results, run(tmp_path / "whole", **SEEDS))
+
+
+def test_a_short_cohort_does_not_wait_for_the_end_of_a_long_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("fastgd.runs.clock.PROGRESS_SECONDS", 0.0)
+    monkeypatch.setattr("fastgd.runs.executor.GATHER_SECONDS", 60.0)
+    log = Log()
+
+    def wait_no_longer(event):
+        log.append(event)
+        if isinstance(event, CohortStarted) and event.index == 1:
+            monkeypatch.setattr("fastgd.runs.executor.GATHER_SECONDS", 0.0)
+
+    run(tmp_path / "r", log=wait_no_longer, **SEEDS)
+    first, second = (log.index(event) for event in log.of(CohortFinished)[:2])
+    assert any(isinstance(event, Progress) and event.cohort == 1 for event in log[first:second])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError])
+def test_a_cohort_that_is_handed_over_in_part_is_not_committed(tmp_path, monkeypatch, error):
+    """Nor are those before it in its part: half of its rows would stand there twice when it has run again."""
+    whole, cohorts = FolderSink.hand_over, []
+
+    def hand_over(self, other):
+        cohorts.append(self)
+        if len(cohorts) < 3:
+            return whole(self, other)
+        other.take("curves", self._writer._buffers["curves"].take())
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderSink, "hand_over", hand_over)
+        with pytest.raises(error):
+            run(tmp_path / "r", **SEEDS)
+    assert fastgd.load(tmp_path / "r").curves.empty
+    assert_same(run(tmp_path / "r", **SEEDS), run(tmp_path / "whole", **SEEDS))
+    assert fastgd.verify(tmp_path / "r").findings == ()
+
+
+def test_a_signal_while_a_cohort_is_handed_over_loses_none(tmp_path, monkeypatch):
+    """It is heard when all of the cohort has been handed over."""
+    whole, cohorts = FolderSink.hand_over, []
+
+    def hand_over(self, other):
+        cohorts.append(self)
+        if len(cohorts) == 3:
+            signal.raise_signal(signal.SIGINT)
+        return whole(self, other)
+
+    monkeypatch.setattr(FolderSink, "hand_over", hand_over)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "r", **SEEDS)
+    assert len(fastgd.load(tmp_path / "r").trials) == 4 * 3
 
 
 def test_interrupted_again_and_again(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from store_samples import block, commit, files, in_a_child, manifest, open_folde
 import fastgd
 from fastgd.common.errors import InputError
 from fastgd.store import Columns, Contents, Manifest, compaction
+from fastgd.store.schema import trials_table
 
 TRIALS = """
     trial_id problem dataset loss n d l2 optimizer variant lr beta schedule schedule.final batch_size seed dtype layout
@@ -89,6 +90,26 @@ def test_null_is_not_measured_and_a_nan_is_a_nan(tmp_path):
     assert curves["grad_norm"].is_null().to_pylist() == [False, True, False, True, True, True]
     assert np.isnan(curves["grad_norm"][0].as_py())
     assert curves["loss"].null_count == 0
+
+
+def test_trials_are_a_frame_or_columns():
+    """A value that all trials have stands for a column of it; what is masked, missing or None is null."""
+    columns, frame = Columns(("lr", "beta"), ("final",)), trials(3)
+    frame = frame.assign(
+        lr=[0.1, np.nan, 0.2], final_loss=[np.nan, 1.0, 2.0], best_step=pd.array([2, None, 4], "Int64")
+    )
+    frame = frame.assign(fold=pd.array([None] * 3, "Int64"), sparse=None, optimizer="sgd", seed=7, best_loss=None)
+    told = {name: frame[name].to_numpy() for name in frame} | {"fold": None, "sparse": None, "optimizer": "sgd"}
+    told |= {"best_step": np.ma.masked_less([2, -1, 4], 0), "seed": 7, "best_loss": None, "beta": np.nan}
+    found = trials_table(told, columns)
+    without_nan = [name for name in found.column_names if name != "final_loss"]
+    assert found.select(without_nan).equals(trials_table(frame, columns).select(without_nan))
+    np.testing.assert_array_equal(found["final_loss"].to_numpy(), frame["final_loss"])
+    assert found["best_step"].to_pylist() == [2, None, 4]
+    assert found["lr"].to_pylist() == [0.1, None, 0.2]
+    assert found["final_loss"].null_count == 0
+    assert found["beta"].null_count == found["fold"].null_count == found["best_loss"].null_count == 3
+    assert found["in_study"].to_pylist() == [True] * 3
 
 
 def test_columns_that_the_schema_lacks_are_a_bug_and_not_dropped(tmp_path):

@@ -111,6 +111,26 @@ def test_a_column_may_be_made_where_it_is_written(tmp_path, in_thread, large):
     assert found[0]["curves"]["param_norm"].tolist() == list(range(9))
 
 
+@pytest.mark.parametrize("rows", [2, 9], ids=["in memory", "in part in a file"])
+def test_the_rows_of_a_small_part_become_those_of_another_one(rows, tmp_path):
+    """Those of which some are in a file become none."""
+    ids = [f"t{i}" for i in range(rows)]
+    with blocks_are_large_from(7), open_folder(tmp_path / "one") as folder, folder.writer() as whole:
+        with folder.writer() as part:
+            part.append("curves", block(ids, 0))
+            part.parameters(ids, np.ones((rows, 2)))
+            assert part.hand_over(whole) == (rows < 7)
+            if rows >= 7:
+                part.commit(trials(rows, trial_id=ids))
+        whole.append("curves", block(["other"], 0))
+        whole.commit(trials(rows + 1, trial_id=[*ids, "other"]) if rows < 7 else trials(1, trial_id=["other"]))
+        assert len(Contents.read(tmp_path / "one").trials) == 1 + (rows >= 7)
+    found = all_rows(tmp_path / "one")
+    assert sorted(found["trials"]["trial_id"]) == sorted(found["curves"]["trial_id"]) == ["other", *ids]
+    assert found["parameters"]["trial_id"].tolist() == ids
+    assert not [name for name in files(tmp_path / "one") if "/." in name]
+
+
 def test_what_fails_in_the_thread_of_a_writer_fails_the_commit(tmp_path):
     with blocks_are_large_from(1), open_swarms(tmp_path) as folder:
         with folder.writer(in_thread=True) as writer:

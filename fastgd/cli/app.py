@@ -16,7 +16,7 @@ from fastgd.cli import signals
 from fastgd.cli.answers import question_commands
 from fastgd.cli.choices import BY, DIRECTIONS, KINDS, chosen
 from fastgd.cli.models import model_commands
-from fastgd.cli.options import Assignments, Folder, Json, Plugins, StudyFile, Threads
+from fastgd.cli.options import Assignments, Dask, Folder, Json, Plugins, StudyFile, Threads
 from fastgd.common.escape import for_terminal
 from fastgd.common.numbers import amount
 from fastgd.common.remote import refuse_host
@@ -166,14 +166,7 @@ def run(
             metavar="2GB",
         ),
     ] = None,
-    dask: Annotated[
-        str | None,
-        Option(
-            "--dask",
-            help="Run on the workers of a Dask cluster: its scheduler's address, or local:WORKERSxTHREADS.",
-            metavar="ADDRESS|local",
-        ),
-    ] = None,
+    dask: Dask = None,
     dry_run: Annotated[bool, Option("--dry-run", help="Print the plan, run nothing.")] = False,
     workers: Annotated[
         int | None,
@@ -292,6 +285,7 @@ def tune(
         bool, Option("--range-test", help="One run with a growing rate, by default from 1e-6 to 10.")
     ] = False,
     threads: Threads = None,
+    dask: Dask = None,
     json: Json = False,
     plugins: Plugins = None,
 ) -> None:
@@ -307,6 +301,7 @@ def tune(
     fastgd tune studies/flights.toml
     fastgd tune studies/flights.toml --set seed=0 --factor 2 --out /tmp/tune
     fastgd tune studies/flights.toml --range-test
+    fastgd tune studies/flights.toml --dask tcp://10.0.0.1:8786
     fastgd run results/flights-tune/tuned.toml
     ```
     """
@@ -316,7 +311,7 @@ def tune(
     options: dict[str, Any] = {"factor": factor, "low": low, "high": high, "points": points, "epochs": epochs}
     options |= {"steps": steps, "by": by and chosen(by, BY, "--by"), "threads": threads}
     command = rate_searches.range_test if range_test else rate_searches.tune
-    command(read(study, assignments or [], plugins=plugins is not False), out, options, as_json=json)
+    command(read(study, assignments or [], plugins=plugins is not False), out, options, dask, as_json=json)
 
 
 app.command()(question_commands.best)

@@ -11,6 +11,14 @@ Folder = Annotated[Path, Argument(help="A folder of results, as written by fastg
 Threads = Annotated[
     int | None, Option("--threads", "-j", min=1, max=1024, help="Threads; their number never changes a result.")
 ]
+Dask = Annotated[
+    str | None,
+    Option(
+        "--dask",
+        help="Run on the workers of a Dask cluster: its scheduler's address, or local:WORKERSxTHREADS.",
+        metavar="ADDRESS|local",
+    ),
+]
 Plugins = Annotated[
     bool | None,
     Option(

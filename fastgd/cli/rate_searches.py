@@ -13,6 +13,7 @@ from fastgd import plots
 from fastgd.cli import signals
 from fastgd.cli.output.consoles import cell, show, show_json, table, whole
 from fastgd.cli.pictures import RANGE, saved
+from fastgd.cli.runs import executor_of
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
 from fastgd.common.numbers import count
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
     from fastgd.search.range_test import RangeTest
 
 
-def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
-    """Search the best rates of a study's optimizers, and print them."""
+def tune(study: Study, out: Path | None, options: Mapping[str, Any], dask: str | None, *, as_json: bool) -> None:
+    """Search the best rates of a study's optimizers, here or on a cluster, and print them."""
     from fastgd.search.rate_search import tune as search
 
     path = expanded(out or Path("results", f"{study.name}-tune"))
-    with _reported(path) as on_event:
-        found = search(study, path, progress=False, on_event=on_event, **_given(options))
+    with executor_of(dask) as executor, _reported(path) as on_event:
+        found = search(study, path, executor=executor, progress=False, on_event=on_event, **_given(options))
     picture = path / "tune.png"
     notes = saved(plots.tune(found), picture)
     if as_json:
@@ -45,16 +46,16 @@ def tune(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json:
     show(f"{count(trials, 'trial')} in {count(len(found.rounds), 'round')}: {path}", f"tune: {picture}", *notes, ready)
 
 
-def range_test(study: Study, out: Path | None, options: Mapping[str, Any], *, as_json: bool) -> None:
-    """Let the rates of a study's optimizers grow, and print the rates that stand out."""
+def range_test(study: Study, out: Path | None, options: Mapping[str, Any], dask: str | None, *, as_json: bool) -> None:
+    """Let the rates of a study's optimizers grow, here or on a cluster, and print the rates that stand out."""
     from fastgd.search.range_test import range_test as test
 
     path = expanded(out or Path("results", f"{study.name}-tune"))
     for name in ("factor", "points", "epochs"):
         if options[name] is not None:
             raise InputError(f"--{name} is for a search: a range test has --low, --high and --steps")
-    with _reported(path) as on_event:
-        found = test(study, path, progress=False, on_event=on_event, **_given(options))
+    with executor_of(dask) as executor, _reported(path) as on_event:
+        found = test(study, path, executor=executor, progress=False, on_event=on_event, **_given(options))
     picture = path / f"{RANGE}.png"
     notes = saved(plots.plot(found.results, "range", by=found.metric), picture)
     if as_json:

@@ -53,7 +53,7 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
     folder = runner.folder_of(study, out, options.trial, runner.one_part(options.trial, options.shard))
     reporter, how = Reporter(), asdict(options)
     try:
-        with _executor_of(how.pop("dask")) as executor, reporter:
+        with executor_of(how.pop("dask")) as executor, reporter:
             results = runner.run(study, folder, **how, executor=executor, progress=False, on_event=reporter)
         if options.shard is not None and not len(results.trials):
             errors().print(f"nothing to run: shard {options.shard} has none of the study's trials", soft_wrap=True)
@@ -67,7 +67,7 @@ def run(study: Study, out: Path | None, options: Options) -> Results:
     return results
 
 
-def _executor_of(dask: str | None) -> AbstractContextManager["DaskExecutor | None"]:
+def executor_of(dask: str | None) -> AbstractContextManager["DaskExecutor | None"]:
     """Return the executor of the cluster that is named, as long as a block runs; None: of this process."""
     if dask is None:
         return nullcontext()

@@ -1,9 +1,12 @@
 """A plan: all units of work of a study, and what its user should know of them: numbers, costs and notes."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fastgd.common.errors import InputError, nearest
@@ -105,11 +108,18 @@ class Plan:
         """The number of trials."""
         return sum(unit.count for unit in self.units)
 
+    @property
+    def trial_ids(self) -> list[str]:
+        """The trials, or on landscapes the configurations."""
+        return [trial for unit in self.units for trial in unit.trial_ids]
+
     @cached_property
     def table(self) -> pd.DataFrame:
         """A row for each trial, or on landscapes for each configuration with the number of its starts."""
-        tables = [unit.table() for unit in self.units]
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=NAMES, dtype=object)
+        if not self.units:
+            return pd.DataFrame(columns=NAMES, dtype=object)
+        table = _stacked([unit.trial_columns() for unit in self.units])
+        return table.astype({"fold": "Int64"}) if "fold" in table else table  # whole numbers, if there are any
 
     @property
     def methods(self) -> dict[str, str]:
@@ -121,7 +131,7 @@ class Plan:
         for unit in self.units:
             if alone := unit.only(trial):
                 return replace(self, units=[alone], surfaces=self.surfaces if alone.kind == "swarm" else ())
-        raise InputError(f"the study has no trial {trial!r}; {nearest(trial, self.table['trial_id'].head(1000))}")
+        raise InputError(f"the study has no trial {trial!r}; {nearest(trial, self.trial_ids[:1000])}")
 
     def shard(self, shard: Shard, *, whole_problems: bool = False) -> "Plan":
         """Return the plan of a shard, which computes no surfaces: see `fastgd.plan.shards`."""
@@ -187,3 +197,18 @@ class Plan:
             cost=cost,
             notes=(*in_short(self.notes), *cost_notes(cost, on_landscapes=self.on_landscapes)),
         )
+
+
+def _stacked(parts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Return the rows of several tables, given by their columns, as one; to make each of them takes pandas long.
+
+    Columns are arrays, or values of all rows of a part; what a part lacks is NaN.
+    """
+    counts = [len(part["trial_id"]) for part in parts]
+
+    def column(name: str) -> npt.NDArray[Any]:
+        arrays = [np.asarray(part.get(name, np.nan)) for part in parts]
+        arrays = [array.astype(object) if array.dtype.kind == "U" else array for array in arrays]
+        return np.concatenate([np.broadcast_to(array, count) for array, count in zip(arrays, counts, strict=True)])
+
+    return pd.DataFrame({name: column(name) for name in dict.fromkeys(itertools.chain(*parts))})

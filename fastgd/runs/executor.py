@@ -1,10 +1,9 @@
 """Executors run units, commit what they find, and say how far the run is: here one unit after another."""
 
-import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,6 +29,8 @@ from fastgd.store.writer import PartWriter
 # Parts of a swarm are committed together once they have so many rows of curves (some 100 MB, which compaction leaves
 # alone), or have taken so long: an interruption loses no more, beside the part that runs.
 COMMIT_ROWS, COMMIT_SECONDS = 8_000_000, 20.0
+# Short cohorts are committed together, those of so long: a commit waits for the disk as long for one as for hundreds.
+GATHER_SECONDS = 1.0
 LEAST_SECONDS = 0.25  # a run on landscapes computes at least so long and stores it, even if max_seconds is shorter
 
 
@@ -45,6 +46,37 @@ class Work:
     diverged: int = 0
     began: float = 0.0  # of units elsewhere: when, and how many of its parts are not committed yet
     parts: int = 0
+
+
+class Batch:
+    """A part of the results: the units whose rows it takes are committed together.
+
+    Parameters
+    ----------
+    executor : Executor
+    unit : CohortUnit or SwarmUnit
+        The first of them.
+    began : float, optional
+        When it began, on the clock of `time.perf_counter`; by default now.
+
+    Attributes
+    ----------
+    sink : FolderSink
+    rows : int
+        How many it has, as far as they are counted.
+    committed : list of callable
+        What is called when they are committed, one of each unit that has ended.
+    """
+
+    def __init__(self, executor: "Executor", unit: Unit, began: float | None = None) -> None:
+        self.stack, self.name = ExitStack(), unit.name
+        self.began = time.perf_counter() if began is None else began
+        writer = executor.folder.writer(parameters_only=parameters_only(unit))
+        self.sink = FolderSink(
+            executor.folder, self.stack.enter_context(writer), executor.finalists, executor.snapshots
+        )
+        self.rows = 0
+        self.committed: list[Callable[[], None]] = []
 
 
 class Executor:
@@ -86,6 +118,7 @@ class Executor:
         self.folder, self.clock, self.threads, self.emit = folder, clock, threads, emit
         self.finalists, self.trials, self.snapshots = Finalists(), trials, snapshots
         self._stored = False
+        self._batch: Batch | None = None  # of short units
         self._left: list[Unit] = []  # what is still on its way, and goes on in the next run
         self._flops = self._finished = self._computed = 0.0
         self._done_before = 0.0  # operations of the finished units that earlier runs did
@@ -138,10 +171,34 @@ class Executor:
 
     def _is_stored(self, unit: Unit) -> bool:
         """Whether all trials of a cohort are stored, as far as an earlier run came with them."""
-        return isinstance(unit, CohortUnit) and self.folder.unfinished().issuperset(itertools.chain(*unit.ids))
+        return isinstance(unit, CohortUnit) and self.folder.unfinished().issuperset(unit.trial_ids)
 
     def _sink(self, writer: PartWriter) -> FolderSink:
         return FolderSink(self.folder, writer, self.finalists, self.snapshots)
+
+    # --- commits ------------------------------------------------------------------------------------------------------
+
+    def _commit_if_due(self, seconds: float) -> None:
+        """Commit the units of the shared batch, if it began so long ago or they are many."""
+        if (batch := self._batch) is not None and batch.committed:
+            age = time.perf_counter() - batch.began
+            if self.clock.waits or batch.rows >= COMMIT_ROWS or age >= seconds:
+                self._commit()
+
+    def _commit(self) -> None:
+        if (batch := self._batch) is not None:
+            self._batch = None
+            self._commit_batch(batch)
+
+    def _commit_batch(self, batch: Batch) -> None:
+        with self.clock.stage("store"), batch.stack:
+            if batch.committed:
+                batch.sink.commit(batch.name)
+                self._stored, self.clock.waits = True, False
+        for tell in batch.committed:
+            tell()
+
+    # --- parts of swarms ----------------------------------------------------------------------------------------------
 
     def _cut(self, unit: Unit, work: Work, others: int) -> tuple[Unit, Unit | None]:
         """Return what of a unit runs next, and what is left: of a swarm as many lanes as memory and time have room for.
@@ -229,24 +286,31 @@ class LocalExecutor(Executor):
 
     def _work_off(self, works: deque[Work], data: Sequence[Data], *, together: bool) -> list[Unit]:
         total = len(works)
-        while works and not (ends_whole(works[0].unit) and self.clock.over):
-            work = works.popleft()
-            self._go_on(work, len(works), total, data, works if together else deque())
-            if work.left is not None:
-                works.append(work)
+        try:
+            while works and not (ends_whole(works[0].unit) and self.clock.over):
+                work = works.popleft()
+                self._go_on(work, len(works), total, data, works if together else None)
+                if work.left is not None:
+                    works.append(work)
+                with self.clock.interruption.deferred():
+                    self._commit_if_due(GATHER_SECONDS)
+        finally:
+            with self.clock.interruption.deferred():
+                self._commit()  # what has ended, also where another unit is interrupted
         return [work.left for work in works if work.left is not None]
 
     def ahead_of(self, units: Sequence[Unit]) -> AbstractContextManager[None]:
         """Compile, while a block runs, what the units after the first one call."""
         return compiled_ahead(units, self.threads.count)
 
-    def _go_on(self, work: Work, others: int, total: int, data: Sequence[Data], following: deque[Work]) -> None:
+    def _go_on(self, work: Work, others: int, total: int, data: Sequence[Data], following: deque[Work] | None) -> None:
         """Run some of a unit, or all of it, and commit that; where the time is over before, it stays.
 
         others : int
             The number of other units that wait.
-        following : deque of Work
-            Units that are committed with it, as long as that is worth no commit of its own.
+        following : deque of Work, optional
+            Units that are committed with it, as long as that is worth no commit of its own. By default a short cohort
+            is committed with others that have ended before or end after it.
         """
         began, unit = time.perf_counter(), work.unit
         if self.clock.over and self._is_stored(unit):  # as far as an earlier run came with it
@@ -262,10 +326,28 @@ class LocalExecutor(Executor):
                     works.append(following.popleft())
                     self._run_parts(works[-1], sink, others, total, data)
                 self.clock.enter("store")
+                tell = partial(self._tell_finished, works, total)
+                if following is None and not in_thread and self._handed_over(sink, unit, began, tell):
+                    return
                 sink.commit(name)
         except TimeIsOver:
             return
         self._stored, self.clock.waits = True, False
+        tell()
+
+    def _handed_over(self, sink: FolderSink, unit: Unit, began: float, tell: Callable[[], None]) -> bool:
+        """Hand a unit over to the shared batch, if it is short; return whether it is.
+
+        A batch that has not got all of it, whatever the reason, is not committed.
+        """
+        with self.clock.interruption.deferred():
+            batch, self._batch = self._batch or Batch(self, unit, began), None
+            if found := sink.hand_over(batch.sink):
+                batch.committed.append(tell)
+            self._batch = batch
+        return found
+
+    def _tell_finished(self, works: Sequence[Work], total: int) -> None:
         for each in works:
             if each.left is None:
                 self.emit(CohortFinished(each.index, total, each.unit.width, each.diverged, each.seconds))
@@ -297,7 +379,8 @@ class LocalExecutor(Executor):
         return name
 
     def _report_unit(self, unit: Unit, index: int, total: int, before: dict[str, float], step: int, alive: int) -> None:
-        """Say how far the run is, of which one unit runs."""
+        """Say how far the run is, of which one unit runs; what others have left does not wait for its end."""
+        self._commit_if_due(GATHER_SECONDS)
         train, resumed = self.clock.seconds["train"] - before["train"], self.clock.resumed
         earlier, running = (at / unit.end * unit.flops for at in (resumed, step))
         rate = samples_of(unit, resumed, step) * alive / train if train else 0.0

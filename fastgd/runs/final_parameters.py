@@ -38,7 +38,7 @@ def store_parameters(plan: Plan, data: Sequence[Data], kept: str, executor: Exec
         With those that were kept while the trials ran.
     """
     folder = executor.folder
-    names = set(plan.table["trial_id"])
+    names = set(plan.trial_ids)
     wanted = best_trials(load_results(folder.path)) & names if kept == "best" else names
     lacking = wanted - Contents.read(folder.path).parameter_ids()
     finalists = executor.finalists.parameters()

@@ -58,9 +58,9 @@ class MemorySink:
         """Take the rows of a checkpoint."""
         self.curves.append(dict(columns))
 
-    def trials(self, trials: pd.DataFrame) -> None:
+    def trials(self, trials: Mapping[str, Any]) -> None:
         """Take the trials of a cohort."""
-        self.tables.append(trials)
+        self.tables.append(pd.DataFrame(trials).astype({"fold": "Int64", "best_step": "Int64"}))
 
     def parameters(self, trial_ids: Sequence[str], W: Array) -> None:
         """Take the final parameters (G, parameters) of trials."""

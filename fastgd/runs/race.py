@@ -43,7 +43,7 @@ def run_race(study: Study, plan: Plan, data: Sequence[Data], executor: Executor)
 
 def round_of(plan: Plan, stand: Stand, reached: Mapping[str, float], states: Sequence[StateInfo]) -> list[Unit]:
     """Return what is to run until the trials that wait are at their next stages."""
-    others = dict.fromkeys(set(plan.table["trial_id"]) - set(stand.waiting))
+    others = dict.fromkeys(set(plan.trial_ids) - set(stand.waiting))
     units = []
     for unit in plan.units:
         assert isinstance(unit, CohortUnit)

@@ -4,7 +4,7 @@ import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
@@ -113,6 +113,10 @@ class Elsewhere(Protocol):
         """Return what makes an `Executor`, given its parameters."""
         ...
 
+    def keeping_data(self) -> AbstractContextManager[None]:
+        """Keep the data of the runs in a block where units run, until it ends."""
+        ...
+
 
 @np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
 def run(
@@ -219,7 +223,7 @@ def _run(study: Study, prepared: "Prepared", clock: Clock, options: _Options, em
         _open(study, whole, data, options, pool.count, snapshots) as folder,
         closing(make(folder, clock, pool, emit, plan.count, snapshots)) as executor,
     ):
-        folder.drop_failed(plan.table["trial_id"])
+        folder.drop_failed(plan.trial_ids)
         clock.start(study.max_seconds)
         clock.snapshot_seconds = study.snapshot_seconds
         stand = _run_missing(study, plan, data, executor, raced=trial is None)
@@ -357,11 +361,24 @@ def _is_made(problem: Problem) -> bool:
 def _executor_of(study: Study, data: Sequence[Data], options: _Options) -> Callable[..., Executor]:
     if options.elsewhere is None:
         return LocalExecutor
-    if not hasattr(options.elsewhere, "executor_of"):
-        raise InputError(f"executor = {options.elsewhere!r}: give a fastgd.DaskExecutor, or leave it out")
+    require_executor(options.elsewhere)
     return options.elsewhere.executor_of(
         study, data, given=options.given, threads=options.threads, allow_mixed=options.allow_mixed
     )
+
+
+def require_executor(executor: Elsewhere) -> None:
+    """Raise InputError where something else was given."""
+    if not hasattr(executor, "executor_of"):
+        raise InputError(f"executor = {executor!r}: give a fastgd.DaskExecutor, or leave it out")
+
+
+def keeping_data(executor: Elsewhere | None) -> AbstractContextManager[None]:
+    """Have the processes of an executor keep the data of the runs in a block, all over the same, until it ends."""
+    if executor is None:
+        return nullcontext()
+    require_executor(executor)
+    return executor.keeping_data()
 
 
 def _run_missing(study: Study, plan: Plan, data: Sequence[Data], executor: Executor, *, raced: bool) -> Stand:

@@ -6,7 +6,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -31,8 +30,8 @@ class Sink(Protocol):
         """Take rows of "curves", "trajectories" or "trials"; columns are arrays (rows,) or the same for all rows."""
         ...
 
-    def trials(self, trials: pd.DataFrame) -> None:
-        """Take the trials of a cohort, all of them."""
+    def trials(self, trials: Mapping[str, Any]) -> None:
+        """Take the trials of a cohort, all of them, by their columns: see `trials_table`."""
         ...
 
     def parameters(self, trial_ids: Sequence[str], W: Array) -> None:
@@ -95,9 +94,9 @@ class FolderSink:
         self._carried: list[Path] = []  # the files of the rows that a saved state goes on from
         self._cuts: list[tuple[str, Mapping[str, Any]]] = []
 
-    def trials(self, trials: pd.DataFrame) -> None:
+    def trials(self, trials: Mapping[str, Any]) -> None:
         """Take the trials of a cohort, which are written when it is committed."""
-        self.take_trials(trials_table(trials.assign(in_study=True), self._folder.columns))
+        self.take_trials(trials_table(trials, self._folder.columns))
 
     def take_trials(self, trials: pa.Table) -> None:
         """Take the trials of a cohort as a table that has the study's schema."""
@@ -118,6 +117,13 @@ class FolderSink:
             self._names.discard(cut)
         self._snapshots.drop(self._names)
         self._folder.kept -= self._rows
+
+    def hand_over(self, other: "FolderSink") -> bool:
+        """Hand what was taken over to another sink, to be committed there, if it is few rows; return whether it is."""
+        if self._names or not self._writer.hand_over(other._writer):
+            return False
+        other._trials += self._trials
+        return True
 
     def save(self, name: str, state: Mapping[str, Any], *, cut: bool = False) -> None:
         """Save the state of a unit with the rows that it has handed over."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 Array = npt.NDArray[Any]
 
@@ -132,22 +131,18 @@ class TrialRecords:
         """The number of lanes with a status."""
         return int(np.sum(self._status == status))
 
-    def rows(self, ids: Sequence[Sequence[str]], batches: int) -> pd.DataFrame:
-        """Return a row for each trial of each lane."""
-        lanes = np.repeat(np.arange(len(ids)), [len(trials) for trials in ids])
+    def columns(self, counts: Sequence[int], batches: int) -> dict[str, Any]:
+        """Return the columns of the trials, of which each lane has so many; None and what is masked: not measured."""
+        lanes = np.repeat(np.arange(len(counts)), counts)
         known = {"loss": self._measured, "validation_loss": self._validated}
         losses = {n: values[lanes] for n, values in self._losses.items() if known[n.partition("_")[2]]}
         missing = {name: None for name in self._losses if name not in losses}
-        best_steps = pd.Series(self._best_step[lanes], dtype="Int64")
-        return pd.DataFrame(
-            {
-                "trial_id": [trial for trials in ids for trial in trials],
-                "status": self._status[lanes],
-                "reason": self._reason[lanes],
-                "steps": self._steps[lanes],
-                "epochs": self._steps[lanes] / batches,
-                "best_step": best_steps.mask(best_steps < 0),
-                **losses,
-                **missing,
-            }
-        )
+        return {
+            "status": self._status[lanes],
+            "reason": self._reason[lanes],
+            "steps": self._steps[lanes],
+            "epochs": self._steps[lanes] / batches,
+            "best_step": np.ma.masked_less(self._best_step[lanes], 0),
+            **losses,
+            **missing,
+        }

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
 from fastgd.datasets.arrays import Arrays
 from fastgd.runs.reporting.reports import OnEvent
-from fastgd.runs.runner import run
+from fastgd.runs.runner import Elsewhere, run
 from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only
 from fastgd.search.rate_grid import range_fault
 from fastgd.search.rate_sweeps import RATES, RateSweep, sweeps_of
@@ -60,6 +61,7 @@ def range_test(
     by: str | None = None,
     data: Arrays | None = None,
     threads: int | None = None,
+    executor: Elsewhere | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> RangeTest:
@@ -78,7 +80,7 @@ def range_test(
         The first and the last rate.
     steps : int
         The number of steps between them.
-    by, data, threads, progress, on_event
+    by, data, threads, executor, progress, on_event
         As for `fastgd.tune`.
 
     Returns
@@ -99,7 +101,8 @@ def range_test(
         raise InputError("no optimizer of the study has a rate to test")
     path = Path("results", f"{study.name}-tune") if out is None else expanded(out)
     sweep = _sweeping(study, tested, low, high, steps)
-    results = run(sweep, path / FOLDER, data=data, threads=threads, progress=progress, on_event=on_event)
+    options: dict[str, Any] = {"threads": threads, "executor": executor, "progress": progress, "on_event": on_event}
+    results = run(sweep, path / FOLDER, data=data, **options)
     check_ended(sweep, results)
     answers = _answers(results, sweeps_of(results, by))
     left_out = list(dict.fromkeys(candidate.block.name for candidate in candidates if not candidate.rates))

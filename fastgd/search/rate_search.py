@@ -16,7 +16,7 @@ from fastgd.common.folders import expanded
 from fastgd.datasets.arrays import Arrays
 from fastgd.runs.reporting.events import Event, Planned, Searching
 from fastgd.runs.reporting.reports import OnEvent, reported
-from fastgd.runs.runner import run
+from fastgd.runs.runner import Elsewhere, keeping_data, run
 from fastgd.search.candidates import Candidate, candidates_of, check_ended, check_metric, study_with, with_losses_only
 from fastgd.search.found_rates import AT_END, BRACKETED, DIVERGED, NO_RATE, STUDY, FoundRates, Round
 from fastgd.search.rate_grid import RateGrid, best_rate, excess, flat_range, neighbours
@@ -43,6 +43,7 @@ def tune(
     by: str | None = None,
     data: Arrays | None = None,
     threads: int | None = None,
+    executor: Elsewhere | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> FoundRates:
@@ -75,8 +76,8 @@ def tune(
         study's, at least 1.
     by : {"validation_loss", "loss"}, optional
         The loss to judge by, as for `Results.best`: at the end, the median over the seeds, diverged trials last.
-    data, threads, progress, on_event
-        As for `fastgd.run`.
+    data, threads, executor, progress, on_event
+        As for `fastgd.run`. The processes of an executor keep the data from round to round.
 
     Returns
     -------
@@ -99,8 +100,8 @@ def tune(
     whole = _budget(study)
     given = {key: value for key, value in (("epochs", epochs), ("steps", steps)) if value is not None}
     part = given or {key: max(1, math.ceil(value / SHARE)) for key, value in whole.items()}
-    with reported(on_event, progress) as emit:
-        options = {"data": data, "threads": threads, "progress": False, "on_event": emit}
+    with reported(on_event, progress) as emit, keeping_data(executor):
+        options = {"data": data, "threads": threads, "executor": executor, "progress": False, "on_event": emit}
         search = _Search(study, path, candidates, grids, by, options)
         if part != whole:
             steady = {index: grid.first() for index, grid in grids.items() if candidates[index].has_constant_schedule}

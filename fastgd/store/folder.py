@@ -178,7 +178,7 @@ class Folder:
     def _committing(self, trial_ids: Sequence[str]) -> Iterator[Commit]:
         """Note trials as committed when the block has committed them; see `Place`."""
         again = self._unfinished.intersection(trial_ids)
-        if len(set(trial_ids)) != len(trial_ids) or not (self._committed - again).isdisjoint(trial_ids):
+        if len(new := set(trial_ids) - again) != len(trial_ids) - len(again) or not self._committed.isdisjoint(new):
             raise ValueError("a trial can be committed only once")
         self._confirm()
         self.begin()

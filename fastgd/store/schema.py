@@ -1,8 +1,9 @@
 """The columns of results on disk: explicit Arrow schemas, and the union of columns when a study grows."""
 
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -145,23 +146,26 @@ class Columns:
         return pa.schema({**_TRAJECTORIES, **dict.fromkeys(self.slots, _FLOAT)})
 
 
-def trials_table(trials: pd.DataFrame, columns: Columns) -> pa.Table:
+def trials_table(trials: Mapping[str, Any] | pd.DataFrame, columns: Columns) -> pa.Table:
     """Return the rows of trials as a table with the study's schema.
 
-    A column that is absent, and None or pd.NA in one that is present, becomes null: not measured, or not a
-    hyper-parameter of this rule. A NaN is stored as such, except among the hyper-parameters and the numbers of the
-    schedule, which are never NaN.
+    Columns are arrays or lists, or values of all trials. One that is absent, and None, pd.NA or what is masked in one
+    that is present, becomes null: not measured, or not a hyper-parameter of this rule. A NaN is stored as such, except
+    among the hyper-parameters and the numbers of the schedule, which are never NaN. `in_study` is True by default.
 
     Raises
     ------
     ValueError
         A column is not in the schema, or one that may not be null is absent.
     """
-    schema = columns.trials
-    if unknown := [name for name in trials.columns if name not in schema.names]:
+    schema, trials, rows = columns.trials, {"in_study": True, **trials}, len(trials["trial_id"])
+    if unknown := [name for name in trials if name not in schema.names]:
         raise ValueError(f"trials have columns that the study's schema lacks: {unknown}")
+    if lacking := [field.name for field in schema if field.type != _FLOAT and field.name not in trials]:
+        raise ValueError(f"trials lack the column {lacking[0]!r}")
     sparse = {*columns.hyper, *columns.schedule}
-    return pa.table([_trials_column(trials, field, field.name in sparse) for field in schema], schema=schema)
+    arrays = [_trials_column(trials.get(field.name), field.type, rows, field.name in sparse) for field in schema]
+    return pa.table(arrays, schema=schema)
 
 
 def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -173,15 +177,14 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(arrays, schema=schema)
 
 
-def _trials_column(trials: pd.DataFrame, field: pa.Field, sparse: bool) -> pa.Array:
-    if field.name not in trials.columns:
-        if field.type != _FLOAT:
-            raise ValueError(f"trials lack the column {field.name!r}")
-        return pa.nulls(len(trials), field.type)
-    values = trials[field.name]
+def _trials_column(values: Any, kind: pa.DataType, rows: int, sparse: bool) -> pa.Array:
+    if np.ndim(values) == 0:
+        return pa.repeat(pa.array([values], kind, from_pandas=sparse)[0], rows)
+    if isinstance(values, pd.Series):
+        values = values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array
+    mask = np.ma.getmaskarray(values) if isinstance(values, np.ma.MaskedArray) else None
     # from_pandas=True would turn the NaN of a diverged trial into a null.
-    plain = values.to_numpy() if isinstance(values.dtype, np.dtype) else values.array
-    return pa.array(plain, type=field.type, from_pandas=sparse)
+    return pa.array(np.ma.getdata(values) if mask is not None else values, kind, mask=mask, from_pandas=sparse)
 
 
 def _is_taken(name: str) -> bool:

@@ -162,6 +162,15 @@ class PartWriter:
             self._empty_buffer(kind)
             self._write(kind, table)
 
+    def hand_over(self, other: "PartWriter") -> bool:
+        """Hand the rows over to another writer, if all of them are in memory still; return whether they are."""
+        if any(file.is_begun for file in itertools.chain(self._files.values(), *self._rotated.values())):
+            return False
+        for kind in KINDS:
+            for table in [*(self._files[kind].take() if kind in self._files else ()), self._buffers[kind].take()]:
+                other.take(kind, table)
+        return True
+
     def carry(
         self,
         paths: Iterable[Path],
@@ -298,7 +307,7 @@ class PartWriter:
         Parameters
         ----------
         trials : pandas.DataFrame or pyarrow.Table, or a sequence of them
-            A row for each trial, with the columns of the schema; `in_study` may be absent of a frame. By default the
+            A row for each trial, with the columns of the schema; see `trials_table` for a frame. By default the
             rows are those that were appended. Where only parameters are written, the rows are not stored.
         name : str
             Where trials were appended: what names them together.
@@ -326,11 +335,8 @@ class PartWriter:
     def _trials(self, trials: Trials | Sequence[Trials]) -> pa.Table | None:
         """Return the rows of trials that are given to be committed; None: there are none."""
         given = [trials] if isinstance(trials, pd.DataFrame | pa.Table) else list(trials)
-        tables = [own if isinstance(own, pa.Table) else self._table_of(own) for own in given]
+        tables = [own if isinstance(own, pa.Table) else trials_table(own, self._place.columns) for own in given]
         return pa.concat_tables(tables) if tables else None
-
-    def _table_of(self, trials: pd.DataFrame) -> pa.Table:
-        return trials_table(trials.assign(in_study=trials.get("in_study", True)), self._place.columns)
 
     def _publish_record(self) -> None:
         """Publish the commit record: the file that trials streamed to, where it names all files, or else a copy."""

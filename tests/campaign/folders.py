@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -62,8 +63,12 @@ def study(name: str) -> fastgd.Study:
     return fastgd.Study(**tomllib.loads(STUDIES[name]))
 
 
+@patch("fastgd.runs.executor.GATHER_SECONDS", 0.0)
 def run(name: str, folder: Path, parts: int | None = None) -> None:
-    """Run a study; with `parts`, only until so many of its cohorts are stored: what an interruption leaves."""
+    """Run a study, each cohort of which is a part of its own: short ones would be one, with less to attack.
+
+    With `parts`, it runs only until so many of them are stored: what an interruption leaves.
+    """
     left = parts
 
     def interrupt(event: object) -> None:

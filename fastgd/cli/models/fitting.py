@@ -10,6 +10,7 @@ from fastgd.analysis.model_files import model_path
 from fastgd.cli import signals
 from fastgd.cli.answers.rankings import columns_to_show
 from fastgd.cli.output.consoles import cell, show
+from fastgd.cli.runs import executor_of
 from fastgd.common.errors import InputError
 from fastgd.common.numbers import count, number
 from fastgd.runs.reporting.display import Reporter, errors
@@ -29,6 +30,7 @@ class Options(NamedTuple):
     trial: str | None
     as_trained: bool
     threads: int | None
+    dask: str | None
 
 
 def fit(study: Study, folder: Path | None, output: Path | None, options: Options) -> None:
@@ -44,7 +46,8 @@ def fit(study: Study, folder: Path | None, output: Path | None, options: Options
         with Reporter() as reporter:
             quiet: dict[str, Any] = {"threads": options.threads, "progress": False, "on_event": reporter}
             held = options.trial is not None and fitting.holds(path, options.trial)
-            results = load(path) if held else runner.run(study, path, **quiet)
+            with executor_of(None if held else options.dask) as executor:
+                results = load(path) if held else runner.run(study, path, executor=executor, **quiet)
             trial, chosen = (options.trial, f"trial {options.trial}") if options.trial else _best(results, options)
             model = fitting.best_model(results, trial=trial, refit=not options.as_trained, **quiet)
     except KeyboardInterrupt:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from fastgd.cli.options import Assignments, By, Conditions, Plugins, StudyFile, Threads
+from fastgd.cli.options import Assignments, By, Conditions, Dask, Plugins, StudyFile, Threads
 from fastgd.common.errors import InputError
 
 
@@ -29,6 +29,7 @@ def fit(
     ] = None,
     assignments: Assignments = None,
     threads: Threads = None,
+    dask: Dask = None,
     plugins: Plugins = None,
 ) -> None:
     """Train the best configuration of a study on all rows, and write it as a model.
@@ -50,7 +51,7 @@ def fit(
 
     if trial is not None and (best or by is not None or where):
         raise InputError("--trial says which trial it is; --best, --by and --where choose one")
-    options = fitting.Options(by, tuple(where or ()), trial, as_trained, threads)
+    options = fitting.Options(by, tuple(where or ()), trial, as_trained, threads, dask)
     fitting.fit(read(study, assignments or [], plugins=plugins is not False), results, output, options)
 
 

@@ -57,7 +57,8 @@ SECONDS_PER_UNMOVED_CHECKPOINT = 0.15e-3  # at which no lane has moved since the
 SECONDS_PER_EFFECTIVE_RATE = 50e-9  # of a feature and lane
 SECONDS_PER_COMPARED_PARAMETER = 12e-9  # of a lane, whose last step is measured
 # Storing.
-SECONDS_PER_UNIT_FILES = 35e-3
+SECONDS_PER_UNIT_FILES = 35e-3  # of files of its own: cohorts that take less than a second share them
+SECONDS_PER_SHARED_FILES, SECONDS_PER_SHARING_UNIT = 1.0, 1e-3
 SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.05e-3, 3e-6  # of a cohort, and of each of its rows
 SECONDS_PER_SWARM_TRIAL = 2e-6
 SECONDS_PER_SWARM_NUMBER = 13e-9  # in curves, which a thread of its own writes
@@ -240,7 +241,7 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
     return Cost(
         training=training,
         evaluation=evaluation,
-        storing=SECONDS_PER_UNIT_FILES
+        storing=seconds_of_files(training + evaluation)
         + SECONDS_PER_CURVE_ROW * curves
         + SECONDS_PER_STORED_CHECKPOINT * len(unit.checkpoints),
         disk=curves * (1 + BYTES_PER_NUMBER * unit.workload.columns)
@@ -248,6 +249,11 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
         + 8.0 * kept_parameters(unit),
         memory=memory.of_cohort(unit, saved=any(unit.courses) or training + evaluation >= unit.saved_after),
     )
+
+
+def seconds_of_files(computing: float) -> float:
+    """Return the seconds of the files of a cohort that is computed in so many: short ones share theirs with others."""
+    return SECONDS_PER_UNIT_FILES * min(1.0, computing / SECONDS_PER_SHARED_FILES) + SECONDS_PER_SHARING_UNIT
 
 
 def _of_form(work: Workload) -> float:

@@ -21,6 +21,7 @@ from fastgd.plan.estimates.costs import (
     Pace,
     cost_of,
     kept_parameters,
+    seconds_of_files,
     side_by_side,
     surface_cost,
 )
@@ -30,8 +31,8 @@ from fastgd.plan.units.swarm import SwarmUnit
 
 START_SECONDS = 3.0  # of a worker's process and what it imports
 COMPILE_SECONDS = 5.0  # of the kernels of a method, which are compiled once on a machine
-TASK_SECONDS = 35e-3  # of a worker for a unit, beside what the unit computes: it is sent, begun, and answered
-COMMIT_SECONDS = 40e-3  # of the coordinator for a unit, beside its rows
+TASK_SECONDS = 20e-3  # of a worker for a unit, beside what the unit computes: it is sent, begun, and answered
+COMMIT_SECONDS = 10e-3  # of the coordinator for a unit, beside its rows
 READ_BYTES = 1e9  # a second, at which a worker reads the data, where nothing else is said
 PARTS_OF_A_SWARM = 4  # for each worker, at the most
 BYTES_PER_SENT_NUMBER, BYTES_PER_SENT_NAME, BYTES_PER_SENT_TRIAL = 8, 24, 700  # of results on their way
@@ -298,7 +299,8 @@ class _Load(NamedTuple):
         shares = {OPERATIONS: overlap * operations, BANDWIDTH: overlap * reading, READING: late, CALLS: rest}
         if late:  # what is computed meanwhile costs nothing more
             shares = {OPERATIONS: 0.0, BANDWIDTH: 0.0, READING: whole + late, CALLS: TASK_SECONDS}
-        commit = own.storing - SECONDS_PER_UNIT_FILES + COMMIT_SECONDS
+        files = seconds_of_files(whole) if isinstance(unit, CohortUnit) else SECONDS_PER_UNIT_FILES
+        commit = own.storing - files + COMMIT_SECONDS
         return cls(sum(shares.values()), commit, shares, streamed)
 
 

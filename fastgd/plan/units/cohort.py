@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from fastgd.engine.rows.spec import CohortSpec, cohort_bytes
 from fastgd.optimizers.coasting import EVERY_STEP
@@ -140,6 +139,11 @@ class CohortUnit:
         return sum(map(len, self.ids))
 
     @property
+    def trial_ids(self) -> list[str]:
+        """Its trials."""
+        return list(itertools.chain(*self.ids))
+
+    @property
     def owner(self) -> Hashable:
         """Who takes a turn with it: units of different problems and optimizers run alternately."""
         return self.problem, self.spec.rule.optimizer.name
@@ -197,7 +201,7 @@ class CohortUnit:
     @property
     def name(self) -> str:
         """A stable name, of its trials: what stands in the column `cohort_id`."""
-        return hashlib.blake2b("".join(itertools.chain(*self.ids)).encode(), digest_size=6).hexdigest()
+        return hashlib.blake2b("".join(self.trial_ids).encode(), digest_size=6).hexdigest()
 
     @property
     def method(self) -> str:
@@ -297,33 +301,31 @@ class CohortUnit:
         seed = self.seeds[lane][self.ids[lane].index(trial)]
         return replace(self.select(np.arange(self.lanes) == lane), ids=[[trial]], seeds=[[seed]])
 
-    def table(self) -> pd.DataFrame:
-        """Return a row for each trial, as far as the plan knows it."""
+    def trial_columns(self) -> dict[str, Any]:
+        """Return the columns of its trials, as far as the plan knows them: arrays (trials,), or values of all."""
         lanes = np.repeat(np.arange(self.lanes), [len(trials) for trials in self.ids])
         numbers = [schedule.numbers for schedule in self.schedules]
         schedule = {
             f"schedule.{key}": np.array([own.get(key, np.nan) for own in numbers])[self.which][lanes]
             for key in sorted(set().union(*numbers))
         }
-        return pd.DataFrame(
-            {
-                "trial_id": list(itertools.chain(*self.ids)),
-                "configuration": np.array(self.configurations, object)[lanes],
-                "problem": self.label,
-                **self.columns,
-                "n": self.n,
-                "d": self.d,
-                "l2": self.spec.l2[lanes],
-                "optimizer": self.spec.rule.optimizer.name,
-                "variant": self.variant,
-                **{name: values[lanes] for name, values in self.numbers.items()},
-                "schedule": np.array([schedule.label for schedule in self.schedules], object)[self.which][lanes],
-                **schedule,
-                "batch_size": self.spec.batch_size,
-                "seed": list(itertools.chain(*self.seeds)),
-                "dtype": self.dtype,
-                "layout": "sparse" if self.spec.kernel.sparse else "dense",
-                "sparse": self.sparse,
-                "kernel": self.spec.kernel.name,
-            }
-        ).astype({"fold": "Int64"})  # of whole numbers, of which there may be none
+        return {
+            "trial_id": self.trial_ids,
+            "configuration": np.array(self.configurations, object)[lanes],
+            "problem": self.label,
+            **self.columns,
+            "n": self.n,
+            "d": self.d,
+            "l2": self.spec.l2[lanes],
+            "optimizer": self.spec.rule.optimizer.name,
+            "variant": self.variant,
+            **{name: values[lanes] for name, values in self.numbers.items()},
+            "schedule": np.array([schedule.label for schedule in self.schedules], object)[self.which][lanes],
+            **schedule,
+            "batch_size": self.spec.batch_size,
+            "seed": list(itertools.chain(*self.seeds)),
+            "dtype": self.dtype,
+            "layout": "sparse" if self.spec.kernel.sparse else "dense",
+            "sparse": self.sparse,
+            "kernel": self.spec.kernel.name,
+        }

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from fastgd.common.errors import InputError
 from fastgd.engine.swarm.spec import SwarmSpec
@@ -118,6 +117,11 @@ class SwarmUnit:
     def count(self) -> int:
         """The number of its trials."""
         return len(self.lanes)
+
+    @property
+    def trial_ids(self) -> list[str]:
+        """Its configurations."""
+        return self.ids
 
     @property
     def owner(self) -> Hashable:
@@ -254,17 +258,15 @@ class SwarmUnit:
         lanes = np.arange(len(ids) * len(self.starts))
         return replace(self, hyper=self.hyper[keep], configurations=configurations, ids=ids, lanes=lanes)
 
-    def table(self) -> pd.DataFrame:
-        """Return a row for each configuration."""
-        return pd.DataFrame(
-            {
-                "trial_id": self.ids,
-                "configuration": self.configurations,
-                **self.columns,
-                **self.numbers,
-                "starts": np.bincount(self.lanes // len(self.starts), minlength=len(self.ids)),
-            }
-        )
+    def trial_columns(self) -> dict[str, Any]:
+        """Return the columns of its configurations: arrays (configurations,), or values of all."""
+        return {
+            "trial_id": self.ids,
+            "configuration": self.configurations,
+            **self.columns,
+            **self.numbers,
+            "starts": np.bincount(self.lanes // len(self.starts), minlength=len(self.ids)),
+        }
 
     def lean(self) -> "SwarmUnit":
         """Return it with the configurations and starts of its own lanes alone: what another process needs of it."""

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from fastgd.plan.units.cohort import Origin
 from fastgd.runs.dask.messages import Found, States
@@ -64,10 +63,10 @@ class CollectingSink:
             tables = [buffer.take(), table_of(columns, schema, rows)]
         self._found.tables += [(kind, table) for table in tables if table.num_rows]
 
-    def trials(self, trials: pd.DataFrame) -> None:
+    def trials(self, trials: Mapping[str, Any]) -> None:
         """Take the trials of a cohort."""
         if not self._parameters_only:
-            self._found.trials.append(trials_table(trials.assign(in_study=True), self._columns))
+            self._found.trials.append(trials_table(trials, self._columns))
 
     def parameters(self, trial_ids: Sequence[str], W: Array) -> None:
         """Take final parameters."""

@@ -3,13 +3,15 @@
 import pickle
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from distributed import Client
 
 from fastgd.common.errors import InputError
@@ -20,11 +22,12 @@ from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.runs.clock import PROGRESS_SECONDS, STAGES, Clock, TimeIsOver
-from fastgd.runs.dask.crew import Crew, Lost, Post
-from fastgd.runs.dask.messages import Answer, States, Task, Terms, trials_of
+from fastgd.runs.dask.crew import Crew, Lost, Post, SentData
+from fastgd.runs.dask.messages import Answer, DataKey, States, Task, Terms
 from fastgd.runs.executor import (
-    COMMIT_ROWS,
     COMMIT_SECONDS,
+    GATHER_SECONDS,
+    Batch,
     Executor,
     Work,
     ends_whole,
@@ -32,11 +35,11 @@ from fastgd.runs.executor import (
     samples_of,
 )
 from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Compiling, Event, Warning_
-from fastgd.runs.sinks import FolderSink
 from fastgd.runs.units.cohort_run import failed_trials
 from fastgd.runs.units.swarm_run import failed_rows
 from fastgd.runs.units.unit_run import run_unit
 from fastgd.store.folder import Folder
+from fastgd.store.schema import trials_table
 from fastgd.store.snapshots import Snapshots
 
 DEPTH = 2  # tasks that a worker has: one that it is at, and the next one
@@ -45,19 +48,6 @@ PARTS_A_WORKER = 4  # no part of a swarm is more of all work than a worker's sha
 WAIT_SECONDS = 0.1  # for answers, until events are looked at
 NONE_SECONDS = 900.0  # that a run waits where all workers that it had are gone
 STOP_SECONDS = 10.0  # that workers have to answer as far as they are, when the run is interrupted
-
-
-class Batch:
-    """A part of the results: the units whose rows it takes are committed together."""
-
-    def __init__(self, executor: "Coordinator", unit: Unit) -> None:
-        self.stack, self.began = ExitStack(), time.perf_counter()
-        writer = executor.folder.writer(parameters_only=parameters_only(unit))
-        self.sink = FolderSink(
-            executor.folder, self.stack.enter_context(writer), executor.finalists, executor.snapshots
-        )
-        self.errands: list[Errand] = []
-        self.rows = 0
 
 
 @dataclass(eq=False)
@@ -99,8 +89,10 @@ class Coordinator(Executor):
         See `Executor`.
     client : distributed.Client
     terms : Terms
-    data : sequence of Data, optional
+    data : SentData, optional
         What is sent to workers, where they do not load the data themselves.
+    done_with : callable
+        Told what data the run was over, returns those that workers are to let go of.
     """
 
     def __init__(
@@ -114,15 +106,17 @@ class Coordinator(Executor):
         *,
         client: Client,
         terms: Terms,
-        data: Sequence[Data] | None,
+        data: SentData | None,
+        done_with: Callable[[DataKey], Collection[DataKey]],
     ) -> None:
         super().__init__(folder, clock, threads, emit, trials, snapshots)
         self._terms = replace(terms, columns=folder.columns)
         self._crew: Crew[Errand] = Crew(client, terms.run, data)
+        self._done_with = done_with
         self._errands: deque[Errand] = deque()  # that go on, or are tried again
         self._works: deque[Work] = deque()
         self._total = 0
-        self._batch: Batch | None = None  # of short units
+        self._saved: set[str] = set()  # the names of units that earlier runs have saved
         self._together = self._told_of_none = False
         self._alone_since = np.inf  # when workers were last seen
         self._reported = 0.0
@@ -130,7 +124,7 @@ class Coordinator(Executor):
 
     def close(self) -> None:
         """Let go of what workers keep for this run."""
-        self._crew.close(self._terms.fingerprints)
+        self._crew.close(self._done_with(self._terms.data))
 
     # --- the way of units ---------------------------------------------------------------------------------------------
 
@@ -138,7 +132,7 @@ class Coordinator(Executor):
         self._total, self._together = len(works), together or (bool(works) and works[0].unit.kind == "swarm")
         if self.clock.limit == np.inf:  # the largest first, so that none is left for the end
             works = deque(sorted(works, key=lambda work: -work.unit.flops))
-        self._works = works
+        self._works, self._saved = works, set(self.snapshots.names())
         self._serve()
         left = [errand.unit for errand in self._errands] + [work.left for work in self._works if work.left is not None]
         self._errands.clear()
@@ -156,12 +150,13 @@ class Coordinator(Executor):
         """Send out what there is to do and take what comes back, until all is done or the time is over."""
         self.clock.enter("train")
         before = self.clock.read()["train"]
+        waits = COMMIT_SECONDS if self._together and self.clock.limit == np.inf else GATHER_SECONDS
         try:
             with self.clock.interruption.deferred():
                 while self._send_out() or self._crew.posts:
                     for post, answer in self._crew.answers(WAIT_SECONDS):
                         self._take(post, answer)
-                    self._commit_if_due()
+                    self._commit_if_due(waits)
                     self._say()
                     if self.clock.interruption:
                         self._stop()
@@ -239,9 +234,9 @@ class Coordinator(Executor):
 
     def _states_of(self, errand: Errand, unit: Unit) -> States:
         """Return the states of earlier runs, or of other trials, that a unit goes on from."""
-        if unit.name in self.snapshots.names():
+        if unit.name in self._saved:
             errand.batch = errand.batch or Batch(self, unit)
-            if (saved := errand.batch.sink.saved(unit.name, trials_of(unit))) is not None:
+            if (saved := errand.batch.sink.saved(unit.name, unit.trial_ids)) is not None:
                 return States(saved=saved)
         if isinstance(unit, CohortUnit) and unit.origin is not None and not unit.parameters_only:
             found = self.snapshots.finished.load(unit.origin.name)
@@ -285,7 +280,7 @@ class Coordinator(Executor):
         assert work is not None
         self.clock.ended(answer.done, answer.diverged)
         batch = self._hand_over(errand, answer, errand.batch or self._shared_batch(unit))
-        batch.errands.append(errand)
+        batch.committed.append(partial(self._committed, errand))
         batch.rows += sum(table.num_rows for _, table in answer.found.tables)
         self._done_before += answer.resumed / unit.end * unit.flops * (errand.state is None)
         self._finished += unit.flops
@@ -337,13 +332,14 @@ class Coordinator(Executor):
             return
         batch, count = self._shared_batch(unit), unit.count
         if isinstance(unit, CohortUnit):
-            rows = failed_trials(unit, reason)
-            rows = rows[~rows["trial_id"].isin(self.folder.unfinished())]  # others stay stored as far as they came
-            batch.sink.trials(rows)
+            rows = trials_table(failed_trials(unit, reason), self.folder.columns)
+            unfinished = pa.array(list(self.folder.unfinished()), pa.string())
+            rows = rows.filter(pc.invert(pc.is_in(rows["trial_id"], unfinished)))  # others stay as far as they came
+            batch.sink.take_trials(rows)
             count = len(rows)
         else:
             batch.sink.append("trials", failed_rows(unit, reason), unit.count)
-        batch.errands.append(errand)
+        batch.committed.append(partial(self._committed, errand))
         self.clock.ended(count, 0)
 
     def _refuse(self, worker: str, why: str) -> None:
@@ -360,7 +356,9 @@ class Coordinator(Executor):
         crew = self._crew
         if crew.workers and not crew.usable and not crew.posts:
             why = "; ".join(f"{address}: {text}" for address, text in crew.refused.items() if address in crew.workers)
-            raise InputError(f"no worker of the cluster can run the study ({why}); --allow-mixed runs it on other ones")
+            raise InputError(
+                f"no worker of the cluster can run the study ({why}); fastgd run --allow-mixed runs it on other ones"
+            )
         if crew.workers:
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > NONE_SECONDS:
@@ -374,33 +372,14 @@ class Coordinator(Executor):
 
     # --- commits ------------------------------------------------------------------------------------------------------
 
-    def _commit_if_due(self) -> None:
-        """Commit short units, once they are worth it."""
-        if (batch := self._batch) is not None and batch.errands:
-            waits = self._together and self.clock.limit == np.inf
-            age = time.perf_counter() - batch.began
-            if not waits or batch.rows >= COMMIT_ROWS or age >= COMMIT_SECONDS:
-                self._commit()
-
-    def _commit(self) -> None:
-        if (batch := self._batch) is not None:
-            self._batch = None
-            self._commit_batch(batch)
-
-    def _commit_batch(self, batch: Batch) -> None:
-        with self.clock.stage("store"), batch.stack:
-            if batch.errands:
-                first = batch.errands[0].unit
-                assert not isinstance(first, SurfaceUnit)
-                batch.sink.commit(first.name)
-                self._stored, self.clock.waits = True, False
-        for errand in batch.errands:
-            work, errand.batch = errand.work, None
-            assert work is not None
-            work.parts -= 1
-            if work.left is None and not work.parts:
-                seconds = time.perf_counter() - work.began
-                self.emit(CohortFinished(work.index, self._total, work.unit.width, work.diverged, seconds))
+    def _committed(self, errand: Errand) -> None:
+        """Note that the results of a unit are stored."""
+        work, errand.batch = errand.work, None
+        assert work is not None
+        work.parts -= 1
+        if work.left is None and not work.parts:
+            seconds = time.perf_counter() - work.began
+            self.emit(CohortFinished(work.index, self._total, work.unit.width, work.diverged, seconds))
 
     def _drop_batches(self) -> None:
         """Close what was not committed; states that were saved stay."""

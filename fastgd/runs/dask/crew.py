@@ -16,7 +16,7 @@ from distributed.utils import CancelledError
 
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
-from fastgd.runs.dask.messages import Answer, States, Task
+from fastgd.runs.dask.messages import Answer, DataKey, States, Task
 from fastgd.runs.dask.worker import release, run_task, stop
 
 LOOK_SECONDS = 0.25  # between two looks at who is there
@@ -70,25 +70,46 @@ class Lost(Exception):  # noqa: N818
         self.to_blame, self.for_good = to_blame, for_good
 
 
-class _Sending:
-    """Data on their way to a worker, in a thread: it may be gone, or stand still."""
+class SentData:
+    """Data that workers are sent: one of them, from which the others get them.
 
-    def __init__(self, client: Client, data: Sequence[Data], worker: str) -> None:
-        self.worker, self.future = worker, Future[Any]()
-        self._client, self._data = client, data
-        Thread(target=self._send, daemon=True).start()
+    They stay with the workers as long as this object is there.
 
-    def _send(self) -> None:
-        try:
-            (sent,) = self._client.scatter([list(self._data)], workers=[self.worker], hash=False)
-            self.future.set_result(sent)
-        except Exception as error:  # whatever it is, they are sent again
-            self.future.set_exception(error)
+    Parameters
+    ----------
+    client : distributed.Client
+
+    Attributes
+    ----------
+    data : sequence of Data
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.data: Sequence[Data] = ()
+        self._client, self._worker, self._sending = client, "", Future[Any]()
 
     @property
-    def is_there(self) -> bool:
-        """Whether a worker has them."""
-        return self.future.done() and self.future.exception() is None and self.future.result().status == "finished"
+    def future(self) -> Any:
+        """What a task is given, to have them on its worker."""
+        return self._sending.result()
+
+    def is_there(self, workers: Collection[str], usable: Sequence[str]) -> bool:
+        """Whether a worker has them; if not, and they are not on their way, they are sent to one that is usable."""
+        done = self._sending.done()
+        if done and self._sending.exception() is None and self.future.status == "finished":
+            return True
+        if usable and (done or self._worker not in workers):
+            self._worker, self._sending = usable[0], Future[Any]()
+            Thread(target=self._send, args=(self._worker, self._sending), daemon=True).start()
+        return False
+
+    def _send(self, worker: str, sending: Future[Any]) -> None:
+        """Send them, in a thread: the worker may be gone, or stand still."""
+        try:
+            (sent,) = self._client.scatter([list(self.data)], workers=[worker], hash=False)
+            sending.set_result(sent)
+        except Exception as error:  # whatever it is, they are sent again
+            sending.set_exception(error)
 
 
 class Crew(Generic[T]):
@@ -101,7 +122,7 @@ class Crew(Generic[T]):
     client : distributed.Client
     run : str
         The name of the run, under which workers report.
-    data : sequence of Data, optional
+    data : SentData, optional
         What is sent to each worker once.
 
     Attributes
@@ -116,7 +137,7 @@ class Crew(Generic[T]):
         The names of kernels that workers compile, as far as nobody has looked at them.
     """
 
-    def __init__(self, client: Client, run: str, data: Sequence[Data] | None) -> None:
+    def __init__(self, client: Client, run: str, data: SentData | None) -> None:
         self._client, self._run, self._data = client, run, data
         self.compiling: deque[str] = deque()
         self.workers: dict[str, int] = {}
@@ -124,7 +145,6 @@ class Crew(Generic[T]):
         self.posts: dict[str, Post[T]] = {}
         self._ended: SimpleQueue[str] = SimpleQueue()
         self._looked, self._answered = 0.0, time.monotonic()
-        self._sending: _Sending | None = None
         self._held: dict[str, Any] = {}  # futures of states, as long as their tasks need them
         client.subscribe_topic(run, self._listen)
 
@@ -153,7 +173,7 @@ class Crew(Generic[T]):
 
     def room(self, depth: int, avoid: Collection[str] = ()) -> str | None:
         """Return the worker that has least to do, if that is fewer than `depth` tasks; others than `avoid`, if any."""
-        if not self._has_data():
+        if self._data is not None and not self._data.is_there(self.workers, self.usable):
             return None
         counts = dict.fromkeys(set(self.usable).difference(avoid) or self.usable, 0)
         for post in self.posts.values():
@@ -187,7 +207,7 @@ class Crew(Generic[T]):
         future = self._client.submit(
             run_task,
             task,
-            None if self._sending is None else self._sending.future.result(),
+            None if self._data is None else self._data.future,
             sent,
             key=task.key,
             workers=[worker],
@@ -197,22 +217,6 @@ class Crew(Generic[T]):
         self.posts[task.key] = Post(whose, worker, future)
         future.add_done_callback(lambda _, key=task.key: self._ended.put(key))
         return True
-
-    def _has_data(self) -> bool:
-        """Whether the data that workers are sent are with one of them, from which the others get them.
-
-        They are sent anew if all workers that had them are gone.
-        """
-        if self._data is None:
-            return True
-        if (sending := self._sending) is not None:
-            if sending.is_there:
-                return True
-            if not sending.future.done() and sending.worker in self.workers:
-                return False
-        if worker := next(iter(self.usable), None):
-            self._sending = _Sending(self._client, self._data, worker)
-        return False
 
     def take_back(self, key: str) -> T:
         """Take a task back from its worker."""
@@ -290,11 +294,11 @@ class Crew(Generic[T]):
         with suppress(OSError, TimeoutError):
             self._client.run(stop, self._run, workers=at_work, on_error="ignore", callback_timeout=CALL_SECONDS)
 
-    def close(self, fingerprints: tuple[str, ...]) -> None:
-        """Take everything back, and have workers let go of what they keep for this run."""
+    def close(self, data: Collection[DataKey]) -> None:
+        """Take everything back, and have workers let go of what they keep for this run, and of data."""
         for key in list(self.posts):
             self.take_back(key)
-        self._sending = None
+        self._data = None
         with suppress(OSError, TimeoutError, ValueError):
             self._client.unsubscribe_topic(self._run)
-            self._client.run(release, self._run, fingerprints, on_error="ignore", callback_timeout=CALL_SECONDS)
+            self._client.run(release, self._run, data, on_error="ignore", callback_timeout=CALL_SECONDS)

@@ -1,9 +1,10 @@
 """`DaskExecutor`: what `fastgd.run` is given to run a study on a Dask cluster."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from fastgd.common.errors import InputError
@@ -13,6 +14,9 @@ from fastgd.study.config import Study
 
 if TYPE_CHECKING:
     from distributed import Client
+
+    from fastgd.runs.dask.crew import SentData
+    from fastgd.runs.dask.messages import DataKey
 
 
 def require_dask() -> None:
@@ -56,6 +60,31 @@ class DaskExecutor:
         if not isinstance(client, Client) or client.asynchronous:
             raise InputError(f"DaskExecutor takes a distributed.Client that is not asynchronous; found {client!r}")
         self.client = client
+        self._sent: dict[DataKey, SentData] = {}
+        self._keeps: set[DataKey] | None = None  # data that workers keep for further runs; None: they keep none
+
+    @contextmanager
+    def keeping_data(self) -> Iterator[None]:
+        """Have workers keep the data of the runs in a block until it ends, since each of them is over the same."""
+        from fastgd.runs.dask.crew import CALL_SECONDS
+        from fastgd.runs.dask.worker import release
+
+        self._keeps = set()
+        try:
+            yield
+        finally:
+            kept, self._keeps = self._keeps, None
+            self._sent.clear()
+            with suppress(OSError, TimeoutError, ValueError):
+                self.client.run(release, "", kept, on_error="ignore", callback_timeout=CALL_SECONDS)
+
+    def _done_with(self, data: "DataKey") -> "Collection[DataKey]":
+        """Return the data that workers are to let go of when a run over some is over."""
+        if self._keeps is not None:
+            self._keeps.add(data)
+            return ()
+        self._sent.pop(data, None)
+        return (data,)
 
     def executor_of(
         self, study: Study, data: Sequence[Data], *, given: bool, threads: int | None, allow_mixed: bool
@@ -74,6 +103,7 @@ class DaskExecutor:
         allow_mixed : bool
         """
         from fastgd.runs.dask.coordinator import Coordinator
+        from fastgd.runs.dask.crew import SentData
         from fastgd.runs.dask.messages import Terms
         from fastgd.runs.dask.worker import own_versions
 
@@ -83,8 +113,11 @@ class DaskExecutor:
             allow_mixed=allow_mixed,
             path=[folder for folder in sys.path if folder],
             study=study if data and not given else None,
+            dtype=study.dtype,
             fingerprints=tuple(rows.fingerprint for rows in data),
             threads=threads,
         )
-        sent: Any = data if given else None
-        return partial(Coordinator, client=self.client, terms=terms, data=sent)
+        sent = self._sent.setdefault(terms.data, SentData(self.client)) if given else None
+        if sent is not None:
+            sent.data = data  # equal to those of the run before, which need not stay in memory
+        return partial(Coordinator, client=self.client, terms=terms, data=sent, done_with=self._done_with)

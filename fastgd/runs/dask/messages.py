@@ -9,7 +9,6 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from fastgd.plan.plan import Unit
-from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.runs.sinks import FolderSink
 from fastgd.store.schema import Columns
@@ -20,6 +19,7 @@ from fastgd.study.config import Study
 Array = npt.NDArray[Any]
 End: TypeAlias = Literal["done", "paused", "over", "failed", "refused"]
 State = Mapping[str, Array]
+DataKey: TypeAlias = tuple[str, ...]  # what tells data apart
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,8 @@ class Terms:
         The columns of the results.
     study : Study, optional
         What names the data that workers load; None: they are sent, or there are none.
+    dtype : str
+        Of the numbers of these data, which their fingerprints do not cover.
     fingerprints : tuple of str
         Of these data.
     threads : int, optional
@@ -52,8 +54,14 @@ class Terms:
     path: Sequence[str]
     columns: Columns = field(default_factory=Columns)
     study: Study | None = None
+    dtype: str = ""
     fingerprints: tuple[str, ...] = ()
     threads: int | None = None
+
+    @property
+    def data(self) -> DataKey:
+        """What tells these data from those of other runs."""
+        return self.dtype, *self.fingerprints
 
 
 @dataclass(frozen=True)
@@ -147,7 +155,7 @@ class Found:
         if isinstance(unit, SurfaceUnit):
             return
         if carry and self.carried is not None:
-            sink.carry(trials_of(unit), self.carried)
+            sink.carry(unit.trial_ids, self.carried)
         for renaming in self.renamed:
             sink.carry_renamed(*renaming)
         for kind, table in self.tables:
@@ -195,8 +203,3 @@ class Answer:
     done: int = 0
     diverged: int = 0
     lowest: Mapping[str, float] = field(default_factory=dict)
-
-
-def trials_of(unit: Unit) -> list[str]:
-    """Return the trials of a cohort, or the configurations of a swarm."""
-    return [trial for trials in unit.ids for trial in trials] if isinstance(unit, CohortUnit) else unit.ids

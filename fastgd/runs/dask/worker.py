@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 
@@ -20,7 +20,7 @@ from fastgd.plan.plan import Unit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.dask.collecting import CollectingSink, Paused
-from fastgd.runs.dask.messages import Answer, End, States, Task, Terms
+from fastgd.runs.dask.messages import Answer, DataKey, End, States, Task, Terms
 from fastgd.runs.executor import parameters_only
 from fastgd.runs.interruption import Interruption
 from fastgd.runs.runner import load_data, versions
@@ -31,7 +31,7 @@ REPORT_SECONDS = 0.5  # between two reports of how far a unit is
 
 _one_at_a_time = threading.Lock()  # a unit has all threads of its worker
 _stopped: set[str] = set()  # runs whose units are to end, with their states
-_loaded: OrderedDict[tuple[str, ...], list[Data]] = OrderedDict()  # by fingerprints
+_loaded: OrderedDict[DataKey, list[Data]] = OrderedDict()
 
 
 class Refused(Exception):  # noqa: N818
@@ -76,10 +76,11 @@ def stop(run: str) -> None:
     _stopped.add(run)
 
 
-def release(run: str, fingerprints: tuple[str, ...]) -> None:
-    """Let go of what is kept for a run that is over."""
+def release(run: str, data: Iterable[DataKey]) -> None:
+    """Let go of what is kept for a run that is over, and of data."""
     _stopped.discard(run)
-    _loaded.pop(fingerprints, None)
+    for key in data:
+        _loaded.pop(key, None)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # trials that diverge are data
@@ -186,7 +187,7 @@ def _data_of(terms: Terms) -> Sequence[Data]:
     """Return the data that a study names, which are loaded once; Refused where they are not the coordinator's."""
     if terms.study is None:
         return []
-    if terms.fingerprints not in _loaded:
+    if terms.data not in _loaded:
         try:
             data = load_data(terms.study, None, lambda _: None)
         except (InputError, OSError, MemoryError) as error:
@@ -195,6 +196,6 @@ def _data_of(terms: Terms) -> Sequence[Data]:
             raise Refused("the data that it finds under the study's names are not those that were planned with")
         while len(_loaded) >= MOST_DATA:
             _loaded.popitem(last=False)
-        _loaded[terms.fingerprints] = data
-    _loaded.move_to_end(terms.fingerprints)
-    return _loaded[terms.fingerprints]
+        _loaded[terms.data] = data
+    _loaded.move_to_end(terms.data)
+    return _loaded[terms.data]

@@ -20,7 +20,7 @@ from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.clock import Clock
 from fastgd.runs.reporting.events import Compiling, Event
 from fastgd.runs.reporting.reports import OnEvent, reported
-from fastgd.runs.runner import folder_of, load_all_rows, run, with_weights
+from fastgd.runs.runner import Elsewhere, folder_of, load_all_rows, run, with_weights
 from fastgd.runs.stored.retraced import retrace
 from fastgd.runs.stored.solutions import report_steps, solutions_of, trials_of_one_problem, unit_of
 from fastgd.runs.stored.trained_models import model_from, study_of
@@ -43,6 +43,7 @@ def fit(
     weights: Any = None,
     folds: Sequence[Any] | None = None,
     threads: int | None = None,
+    executor: Elsewhere | None = None,
     progress: bool = True,
     on_event: OnEvent | None = None,
 ) -> TrainedModel:
@@ -60,8 +61,8 @@ def fit(
         This trial in place of the best one. Where the folder holds it, nothing else runs.
     as_trained : bool
         Return the trial as it ended, without the rows that it did not see.
-    data, weights, folds, threads, progress, on_event
-        As for `fastgd.run`.
+    data, weights, folds, threads, executor, progress, on_event
+        As for `fastgd.run`. The best configuration is trained here, whatever ran the study.
 
     Returns
     -------
@@ -79,7 +80,8 @@ def fit(
     options: dict[str, Any] = {"threads": threads, "progress": progress, "on_event": on_event}
     path = folder_of(study, out)
     options |= {"data": with_weights(data, weights), "folds": folds}
-    results = load(path) if trial is not None and holds(path, trial) else run(study, path, **options)
+    held = trial is not None and holds(path, trial)
+    results = load(path) if held else run(study, path, executor=executor, **options)
     return best_model(results, by=by, where=where, trial=trial, refit=not as_trained, **options)
 
 

@@ -131,7 +131,7 @@ def solutions_of(
 
 def unit_of(results: Results, plan: Plan, trial: str) -> CohortUnit:
     """Return the unit of a stored trial alone, with the kernel that it has in the whole study."""
-    if trial not in set(plan.table["trial_id"]):
+    if trial not in plan.trial_ids:
         raise InputError(
             f"the study of {results.path} has no trial {trial!r} any more: fastgd, or a module of yours that the study "
             "names, has changed since it was run"

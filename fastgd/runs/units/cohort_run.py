@@ -6,7 +6,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
@@ -74,7 +73,7 @@ class CohortRun(UnitWork):
     def __init__(self, unit: CohortUnit, data: Data, sink: Sink, clock: Clock, threads: Threads) -> None:
         self.unit, self.schedule = unit, ScheduleValues.of(unit)
         self.cohort = make_cohort(unit, data.X, data.y_and_weights, threads, self.schedule, data.rows)
-        super().__init__(unit, self.cohort, list(itertools.chain(*unit.ids)), sink, clock)
+        super().__init__(unit, self.cohort, unit.trial_ids, sink, clock)
         self.recorder = Recorder(
             data, unit.spec.loss, unit.record.metrics, unit.record.rows, features=not unit.spec.kernel.network
         )
@@ -272,7 +271,7 @@ class CohortRun(UnitWork):
             self.sink.append("curves", columns)
 
     def _hand_over_trials(self) -> None:
-        self.sink.trials(_trial_rows(self.unit, self.records, self.spent))
+        self.sink.trials(_trial_columns(self.unit, self.records, self.spent))
 
     # --- trials of which longer ones go on ----------------------------------------------------------------------------
 
@@ -344,23 +343,23 @@ class CohortRun(UnitWork):
             part.restore(below(name, state))
 
 
-def failed_trials(unit: CohortUnit, reason: str) -> pd.DataFrame:
-    """Return the rows of the trials of a unit that has failed, and why."""
+def failed_trials(unit: CohortUnit, reason: str) -> dict[str, Any]:
+    """Return the columns of the trials of a unit that has failed, and why."""
     records = TrialRecords(unit.lanes)
     for lane in range(unit.lanes):
         records.end(lane, FAILED, reason, 0)
-    return _trial_rows(unit, records, lambda _: 0.0)
+    return _trial_columns(unit, records, lambda _: 0.0)
 
 
-def _trial_rows(unit: CohortUnit, records: TrialRecords, spent: Callable[[str], float]) -> pd.DataFrame:
-    """Return a row for each trial of a unit; `spent(stage)` gives seconds."""
-    rows = records.rows(unit.ids, unit.batches)
-    return unit.table().assign(
-        **rows.drop(columns="trial_id"),
-        cohort_id=unit.name,
-        cohort_lanes=unit.lanes,
+def _trial_columns(unit: CohortUnit, records: TrialRecords, spent: Callable[[str], float]) -> dict[str, Any]:
+    """Return the columns of the trials of a unit; `spent(stage)` gives seconds."""
+    return {
+        **unit.trial_columns(),
+        **records.columns([len(trials) for trials in unit.ids], unit.batches),
+        "cohort_id": unit.name,
+        "cohort_lanes": unit.lanes,
         **{f"{stage}_seconds": spent(stage) for stage in ("compile", "train", "evaluate")},
-    )
+    }
 
 
 def _renamings(old: Sequence[str], new: Sequence[Sequence[str]]) -> Iterator[dict[str, str]]:

@@ -92,6 +92,16 @@ class TableFile:
         """The bytes that were written to the file so far."""
         return self._new.stream.tell() if self._new else 0
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether rows have left memory."""
+        return self._new is not None
+
+    def take(self) -> list[pa.Table]:
+        """Take back the rows that are in memory."""
+        pending, self._pending, self._rows, self._bytes = self._pending, [], 0, 0
+        return pending
+
     def write(self, table: pa.Table) -> None:
         """Add rows, which are kept in memory until they fill a row group."""
         self._pending.append(table)

@@ -86,7 +86,7 @@ class RowBuffer:
                 yield self.take()
 
     def take(self) -> pa.Table:
-        """Return the rows that wait, as a table that owns their arrays."""
+        """Return the rows that wait, as a table that owns its arrays; few of them do not keep room for many."""
         if not self.rows:
             return self._schema.empty_table()
         table = pa.table([self._array(field) for field in self._schema], schema=self._schema)
@@ -112,6 +112,8 @@ class RowBuffer:
 
     def _array(self, field: pa.Field) -> pa.Array:
         values, nulls = self._values[field.name][: self.rows], self._nulls[field.name][: self.rows]
+        if self.rows < ROW_GROUP_ROWS // 2:
+            values = values.copy()
         if field.name not in self._names:
             return pa.array(values, field.type, mask=nulls)
         return pa.DictionaryArray.from_arrays(pa.array(values, mask=nulls), self._names[field.name].known)
