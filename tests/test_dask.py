@@ -231,6 +231,17 @@ def test_a_search_of_rates_has_the_bits_of_a_local_one(given, tmp_path, client, 
         fastgd.tune(study, tmp_path / "none", executor="local", **options)
 
 
+def test_a_model_has_the_bits_of_a_local_one(tmp_path, there):
+    study, log = small_studies.study_of(problem={"loss": "logistic", "validation": 0.3}), Log()
+    executors = {"there": there, "here": None}
+    found, expected = (
+        fastgd.fit(study, tmp_path / place, data=small_studies.rows(), executor=executor, on_event=log)
+        for place, executor in executors.items()
+    )
+    np.testing.assert_array_equal(found.coef, expected.coef)
+    assert_same(*(fastgd.load(tmp_path / place) for place in executors))
+
+
 def test_data_of_another_type_are_loaded_anew(tmp_path, client, there):
     """Fingerprints do not cover the type of numbers."""
     table(tmp_path / "rows.csv", 0)
