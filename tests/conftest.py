@@ -5,6 +5,7 @@ import os
 import signal
 from zlib import crc32
 
+import pytest
 from hypothesis import settings
 
 # The same examples in every run: a failure in CI is a failure at the desk. Kernels compile on their first example.
@@ -17,6 +18,15 @@ os.environ.setdefault("FASTGD_COMPILE_AHEAD", "0")
 # Shells start what runs in the background with Ctrl-C ignored, and so would all that tests interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _signals_stay():
+    """What a test leaves of its signals' handlers, later ones that interrupt themselves would die of."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    yield
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
 
 # Compiling makes millions of objects that last: collections at the usual numbers would take a tenth of its time.
 gc.set_threshold(200_000, 20, 20)

@@ -20,9 +20,10 @@ from distributed import Client, LocalCluster
 from small_studies import Log
 from test_cli import fastgd_cli
 from test_snapshots import PASSING, files_of
+from typer.testing import CliRunner
 
 import fastgd
-from fastgd.cli import main
+from fastgd.cli.app import app
 from fastgd.common.errors import InputError
 from fastgd.runs.dask.addresses import Local, parsed
 from fastgd.runs.dask.crew import SentData
@@ -505,7 +506,7 @@ def test_commands_take_a_cluster(command, tmp_path, monkeypatch, there):
         assert_same(*(fastgd.load(folder / one) for folder in found))
 
 
-def test_a_command_runs_on_a_cluster_of_its_own(tmp_path, monkeypatch, capsys):
+def test_a_command_runs_on_a_cluster_of_its_own(tmp_path, monkeypatch):
     table(tmp_path / "rows.csv", 0)
     problem = {"loss": "logistic", "intercept": True, "path": str(tmp_path / "rows.csv"), "target": "y"}
     study = small_studies.study_of(problem=problem)
@@ -516,11 +517,9 @@ def test_a_command_runs_on_a_cluster_of_its_own(tmp_path, monkeypatch, capsys):
     assert ran.returncode == 0, ran.stderr
     small_studies.assert_same(fastgd.load(out), fastgd.run(study, tmp_path / "here", progress=False))
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.setattr(sys, "argv", command)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    assert "pip install 'fastgd[dask]'" in capsys.readouterr().err
+    refused = CliRunner().invoke(app, command[1:])
+    assert refused.exit_code == 2
+    assert "pip install 'fastgd[dask]'" in refused.output
     with pytest.raises(InputError, match="extra"):
         fastgd.DaskExecutor(None)
     with pytest.raises(InputError, match=r"give a fastgd\.DaskExecutor"):
