@@ -11,7 +11,6 @@ from typing import NamedTuple
 from fastgd.common.errors import InputError
 
 ROOT = Path("/")
-# The errors of file systems that cannot lock files.
 UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
 # Bytes that importing NumPy, SciPy, pandas, Arrow and Numba takes, of address space and of data; and what each of
 # their threads takes.

@@ -259,6 +259,11 @@ def part_ranges(span: PartSpan, parts: int, first: int = 0) -> list[tuple[int, i
     return [(first + start, first + stop) for start, stop in ranges if start < stop]
 
 
+def following(span: PartSpan) -> PartSpan:
+    """Return the `PartSpan` of as many rows of every part behind one, or of those that are left."""
+    return span._replace(low=span.high, high=min(span.part_rows, 2 * span.high - span.low))
+
+
 def most_entries(indptr: Any, rows: int) -> int:
     """Return the most entries that so many sparse rows can have together."""
     lengths = np.diff(indptr)

@@ -34,12 +34,30 @@ class KernelCall:
 class InTurn:
     """Calls of kernels that one thread makes, one after another."""
 
-    calls: Sequence[KernelCall]
+    calls: Sequence["KernelCall | InTurn"]
+
+    @property
+    def counters(self) -> Any:
+        """Those of a call that meets another one."""
+        return next((call.counters for call in self.calls if call.counters is not None), None)
 
     def __call__(self) -> None:
         """Make them."""
         for call in self.calls:
             call()
+
+
+def side_by_side(calls: Sequence[KernelCall | InTurn], others: Sequence[KernelCall]) -> list[InTurn]:
+    """Return the calls, of which as many threads make one of no more others each.
+
+    The others wait for memory where calls compute, so every second thread makes its other first. Calls that meet begin
+    together.
+    """
+    turns = []
+    for i, call in enumerate(calls):
+        other = others[i : i + 1]
+        turns.append(InTurn([*other, call] if i % 2 == 0 or call.counters is not None else [call, *other]))
+    return turns
 
 
 class Pace:

@@ -22,6 +22,7 @@ from fastgd.engine.arrays import (
     SparseRows,
     StepSpan,
     chunks,
+    following,
     most_entries,
     of_batch,
     part_ranges,
@@ -223,7 +224,7 @@ class LinearKernels:
         steps = sweep_steps if spec.sweeps else block_steps if self._in_blocks(spec) else batch_steps
         return KernelCall(steps.advance, (*how, memory, span))
 
-    def sum_all_rows(self, memory: Sequence[Any], threads: Threads, pace: Pace, poll: Callable[[], None]) -> None:
+    def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
         """Sum what is sufficient of all rows, once, in parts that are added in order."""
         if self._summed or self._whole is None:
             return
@@ -234,10 +235,9 @@ class LinearKernels:
         while low < size:
             high = min(size, low + chunks(min(pace.fitting(work), self.visit.room // parts)))
             spans = [PartSpan(worker, len(memory), size, low, high, n, 0) for worker in range(len(memory))]
-            self.visit.hold(threads, *part_ranges(spans[0], parts))
-            pace.run(
-                [self._gram_call(self.rows, sums, memory[span.worker][1], span) for span in spans], work * (high - low)
-            )
+            calls = [self._gram_call(self.rows, sums, memory[span.worker][1], span) for span in spans]
+            both = (part_ranges(span, parts) for span in (spans[0], following(spans[0])))
+            self.visit.run(pace, calls, work * (high - low), *both)
             low = high
             poll()
         for part in sums[1:]:

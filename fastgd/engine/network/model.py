@@ -249,7 +249,7 @@ class NetworkKernels:
         """Take mini-batch steps: for each batch and tile forward and back, then the rule."""
         return KernelCall(steps.advance, (calls, self._shape, self._layers, self.rows, lanes, *memory, span))
 
-    def sum_all_rows(self, memory: Sequence[Any], threads: Threads, pace: Pace, poll: Callable[[], None]) -> None:
+    def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
         """Do nothing: nothing less than all rows is sufficient for a network."""
 
     def compile_sums(self, memory: Any) -> None:

@@ -22,6 +22,7 @@ from fastgd.engine.arrays import (
     Scratch,
     StepSpan,
     chunks,
+    following,
     part_ranges,
     part_rows,
 )
@@ -298,7 +299,7 @@ class Cohort:
 
     def _whole_steps(self, most: int, poll: Callable[[], None]) -> None:
         """Take steps of full batches by what is sufficient of all rows: their order does not matter."""
-        self.kernels.sum_all_rows(self._memory, self.threads, self._pace, poll)
+        self.kernels.sum_all_rows(self._memory, self._pace, poll)
         if self.spec.kernel.parts:
             self._large_step(0, poll)
         else:
@@ -355,10 +356,13 @@ class Cohort:
         if self.schedule is not None and (self.schedule.per_step or self.batches == 1):
             steps = min(steps, max(1, MOST_SCHEDULED // max(1, self.lanes.hyper.size)))
         self._schedule(steps)
-        if not whole:
-            first = batch * self.spec.batch_size
-            visit.hold(self.threads, (first, min(first + steps * self.spec.batch_size, self.n)))
-        self._pace.run([self._steps_call(worker, batch, steps) for worker in range(self.workers)], work * steps)
+        calls = [self._steps_call(worker, batch, steps) for worker in range(self.workers)]
+        if whole:
+            self._pace.run(calls, work * steps)
+        else:
+            rows = (self.spec.batch_size * each for each in (batch, batch + steps, batch + 2 * steps))
+            first, middle, end = (min(row, self.n) for row in rows)
+            visit.run(self._pace, calls, work * steps, [(first, middle)], [(middle, end)])
         self.state.t += steps
 
     def _steps_call(self, worker: int, batch: int, steps: int) -> KernelCall:
@@ -395,8 +399,9 @@ class Cohort:
             spans = [
                 PartSpan(worker, self.workers, size, low, high, rows, self.t + 1) for worker in range(self.workers)
             ]
-            self.kernels.visit.hold(self.threads, *part_ranges(spans[0], parts, first))
-            self._pace.run([self._gradient_call(span, first) for span in spans], work * (high - low))
+            calls = [self._gradient_call(span, first) for span in spans]
+            both = (part_ranges(span, parts, first) for span in (spans[0], following(spans[0])))
+            self.kernels.visit.run(self._pace, calls, work * (high - low), *both)
             low = high
             poll()
 

@@ -23,6 +23,7 @@ from fastgd.engine.arrays import (
     Lanes,
     PartSpan,
     chunks,
+    following,
     part_ranges,
     part_rows,
 )
@@ -37,6 +38,8 @@ from fastgd.problems import Loss
 from fastgd.problems.activations import DEAD_SLOPE
 
 Array = npt.NDArray[Any]
+Block = tuple[int, int]  # the number of a set of rows, and of `PARTIAL_SUM_ROWS` of them
+Run = Callable[[Sequence[InTurn], float], None]
 GRADIENT_PARTS = 2  # parts of the rows that are summed side by side for a gradient's norm
 
 
@@ -165,7 +168,7 @@ class Evaluation:
         blocks = [(i, block) for i, of in enumerate(sets) for block in range(-(-len(of.visited) // PARTIAL_SUM_ROWS))]
         work = PARTIAL_SUM_ROWS * max(kernels.row_work(visit) for visit, _ in given) * len(W) * lanes
         while blocks:
-            now = self._held([visit for visit, _ in given], blocks[: self._pace.fitting(work)])
+            now, run = self._passing([visit for visit, _ in given], blocks[: self._pace.fitting(work)])
             blocks = blocks[len(now) :]
             workers = min(self._threads.count, len(now) * len(W))
             calls: list[list[KernelCall]] = [[] for _ in range(workers)]
@@ -177,23 +180,26 @@ class Evaluation:
                     span = BlockSpan(worker, workers, own[0])
                     where = (parts[-1][1], self._memory[worker], span)
                     its.append(kernels.losses(given[i][0].rows, W, given[i][1], *where))
-            self._pace.run([InTurn(its) for its in calls], work * len(now))
+            run([InTurn(its) for its in calls], work * len(now))
             for i, part in parts:
                 for of_block in part:
                     totals[i] += of_block
             poll()
         return [total.swapaxes(0, 1).reshape(total.shape[1], -1) for total in totals]
 
-    def _held(self, visits: Sequence[Visit], blocks: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
-        """Have the rows of some blocks where kernels find them, and return which: held ones are of one set."""
+    def _passing(self, visits: Sequence[Visit], blocks: Sequence[Block]) -> tuple[Sequence[Block], Run]:
+        """Return which of some blocks are passed over at a time, and what runs the calls that do so.
+
+        Rows that have to be held first are those of one set.
+        """
         if not any(visit.held for visit in visits):
-            return blocks
+            return blocks, self._pace.run
         which, first = blocks[0]
         visit = visits[which]
         blocks = [block for block in blocks if block[0] == which][: visit.room // PARTIAL_SUM_ROWS or 1]
-        start, end = first * PARTIAL_SUM_ROWS, (blocks[-1][1] + 1) * PARTIAL_SUM_ROWS
-        visit.hold(self._threads, (start, min(end, len(visit.numbers))))
-        return blocks
+        places = ((first + times * len(blocks)) * PARTIAL_SUM_ROWS for times in range(3))
+        start, middle, end = (min(place, len(visit.numbers)) for place in places)
+        return blocks, partial(visit.run, self._pace, now=[(start, middle)], following=[(middle, end)])
 
     def _differing(self, W: Array) -> Array:
         """Return one tile where all are the same, as they are at the start; else all of them."""
@@ -248,9 +254,9 @@ class Evaluation:
         while low < size:
             high = min(size, low + chunks(min(self._pace.fitting(work), visit.room // parts)))
             spans = [PartSpan(worker, workers, size, low, high, n, 0) for worker in range(workers)]
-            visit.hold(self._threads, *part_ranges(spans[0], parts))
             calls = [kernels.slopes(visit.rows, W, steepest, self._tile_memory[span.worker], span) for span in spans]
-            self._pace.run(calls, work * (high - low))
+            both = (part_ranges(span, parts) for span in (spans[0], following(spans[0])))
+            visit.run(self._pace, calls, work * (high - low), *both)
             low = high
             poll()
         return np.concatenate(steepest.max(axis=0).reshape(len(W), -1, lanes), axis=1)  # NaN is kept
@@ -293,9 +299,9 @@ class Evaluation:
         while low < size:
             high = min(size, low + chunks(min(pace.fitting(work), visit.room // GRADIENT_PARTS)))
             spans = [PartSpan(worker, workers, size, low, high, n, t) for worker in range(workers)]
-            visit.hold(self._threads, *part_ranges(spans[0], GRADIENT_PARTS))
             calls = [self._tile_kernels.gradient(sums, self._tile_memory[span.worker], span) for span in spans]
-            pace.run(calls, work * (high - low))
+            both = (part_ranges(span, GRADIENT_PARTS) for span in (spans[0], following(spans[0])))
+            visit.run(pace, calls, work * (high - low), *both)
             low = high
             poll()
         return sums.gradients

@@ -106,7 +106,7 @@ class ModelKernels(Protocol):
     ) -> KernelCall:
         """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
 
-    def sum_all_rows(self, memory: Sequence[Any], threads: Threads, pace: Pace, poll: Callable[[], None]) -> None:
+    def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
         """Sum over all rows, once, what steps of full batches go on with; asked for where the kernel is `gram`."""
 
     def compile_sums(self, memory: Any) -> None:

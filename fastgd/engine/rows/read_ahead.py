@@ -7,52 +7,18 @@ a page when a kernel waits for it, and a process would keep all pages that it ha
 import mmap
 from collections.abc import Sequence
 from threading import Thread
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from fastgd.datasets.record import OwnMap
+from fastgd.datasets.mapped.pages import mapped
 from fastgd.engine.rows.order import BLOCK_ROWS
 
 Array = npt.NDArray[Any]
 AHEAD_BYTES = 32 << 20  # of the rows that are asked for: a disk is busy for some milliseconds, and keeps being so
-ASKED_BYTES = 128 << 10  # at a time: of more, Linux reads no more than a disk's `read_ahead_kb`, and says nothing
-SHARED = ("r", "r+", "w+")  # modes of maps whose pages are those of the file, so that they can be let go
+AT_ONCE = 4  # times as many rows are passed over in one go where the system holds the file, and then let go
 MOST_SPREAD = 32  # times as many rows as are visited that may be read for them: others are read one by one
-
-
-class MappedArray(NamedTuple):
-    """The map that an array is in, the byte where it begins there, and whether fastgd has made it."""
-
-    memory: mmap.mmap
-    first: int
-    own: bool
-
-    def advise(self, advice: int, start: int, end: int) -> None:
-        """Give the system an advice about some of the array's bytes."""
-        low = (self.first + start) // mmap.PAGESIZE * mmap.PAGESIZE
-        high = min(self.first + end, len(self.memory))
-        step = ASKED_BYTES if advice == mmap.MADV_WILLNEED else max(1, high - low)
-        for place in range(low, high, step):
-            self.memory.madvise(advice, place, min(step, high - place))
-
-
-def mapped(array: Array) -> MappedArray | None:
-    """Return in which map an array is; None: in none whose pages can be let go.
-
-    What was written into a copy on write, `np.load(..., mmap_mode="c")`, is in its pages alone: without them, the array
-    would be the file's again. Of a map that is no `np.memmap`, nothing tells which it is.
-    """
-    base: Any = array
-    opened: list[Any] = []
-    while base is not None and not isinstance(base, mmap.mmap):
-        opened += [base] if isinstance(base, np.memmap) else []
-        base = base.obj if isinstance(base, memoryview) else getattr(base, "base", None)
-    if base is None or not hasattr(base, "madvise") or not opened or opened[-1].mode not in SHARED:
-        return None
-    begin = np.frombuffer(base, np.uint8).ctypes.data
-    return MappedArray(base, array.ctypes.data - begin, any(isinstance(each, OwnMap) for each in opened))
 
 
 class ReadAhead:
@@ -74,46 +40,65 @@ class ReadAhead:
         for found, _ in self._maps:
             if found.own:  # or it reads megabytes around each page that is not there, and lets others go
                 found.memory.madvise(mmap.MADV_RANDOM)  # which would outlast the run for a map of the user's
-        self._asked: dict[int, int] = {}  # of each part that is passed over, up to where it was asked for,
-        self._passed: dict[int, int] = {}  # and let go
+        self._parts: dict[int, tuple[int, int]] = {}  # that are passed over: where, and up to where was asked for
+        self._passed = 0  # rows since pages were let go
+        self._there = False  # whether the system had all that was asked for last
         self._asking: Thread | None = None
 
     def __bool__(self) -> bool:
         """Whether any array is in a file."""
         return bool(self._maps)
 
-    def pass_over(self, order: Array, ranges: Sequence[tuple[int, int]]) -> None:
-        """Read ahead of some ranges of places of an order, which are passed over next, and let go those before.
+    @property
+    def room(self) -> int:
+        """How many rows are passed over at a time: more of them where nothing has to be read."""
+        return self.ahead * (AT_ONCE if self._there else 1)
 
-        A thread asks for what is not needed yet, while kernels compute.
+    def pass_over(self, order: Array, ranges: Sequence[tuple[int, int]]) -> None:
+        """Read ahead of some ranges of places of an order, which are passed over next.
+
+        A thread asks for what is not needed yet, while kernels compute, and not before half of what was asked for is
+        passed.
         """
-        if self._asking is not None:
-            self._asking.join()
-        ahead, later = max(1, self.ahead // len(ranges)), []
+        ahead, room = (max(1, rows // len(ranges)) for rows in (self.ahead, self.room))
+        now, later = [], []
         for part, (first, end) in enumerate(ranges):
-            if first < self._passed.get(part, end):  # another pass
-                self._asked[part] = self._passed[part] = first
-            stop = min(len(order), end + ahead)
-            if self._asked[part] < end:
-                self._advise(mmap.MADV_WILLNEED, order[max(self._asked[part], first) : end])
-                self._asked[part] = end
-            if self._asked[part] < stop:
-                later.append(order[self._asked[part] : stop].copy())
-                self._asked[part] = stop
-            if self._passed[part] + ahead <= first:
-                self._advise(mmap.MADV_DONTNEED, order[self._passed[part] : first])
-                self._passed[part] = first
-        self._asking = Thread(target=self._ask, args=(later,), name="read ahead", daemon=True)
-        self._asking.start()
+            before, asked = self._parts.get(part, (end, 0))
+            asked, stop = first if first < before else max(asked, first), min(len(order), end + room)
+            if asked < min(stop, end + ahead // 2):
+                now.append(order[asked:end])
+                later.append(order[max(asked, end) : stop].copy())
+                asked = stop
+            self._parts[part] = first, asked
+            self._passed += end - first
+        if now:
+            self._let_go()
+            if self._asking is not None:
+                self._asking.join()
+            self._there = True
+            self._ask(now)
+            self._asking = Thread(target=self._ask, args=(later,), name="read ahead", daemon=True)
+            self._asking.start()
+
+    def _let_go(self) -> None:
+        """Give all pages back, and so those that were passed: the others are there again when they are touched.
+
+        To give back those alone would be a call for each block of rows, which stops all threads.
+        """
+        if self._passed > AT_ONCE * self.ahead:
+            self._passed = 0
+            for memory, _ in self._maps:
+                memory.let_go()
 
     def _ask(self, parts: Sequence[Array]) -> None:
         for numbers in parts:
-            self._advise(mmap.MADV_WILLNEED, numbers)
+            self._read(numbers)
 
-    def _advise(self, advice: int, numbers: Array) -> None:
+    def _read(self, numbers: Array) -> None:
         blocks = np.zeros(-(-self._rows // BLOCK_ROWS) + 2, np.int8)
         blocks[1:-1][numbers // BLOCK_ROWS] = 1
         if int(blocks.sum()) * BLOCK_ROWS > MOST_SPREAD * max(len(numbers), BLOCK_ROWS):
+            self._there = False
             return
         steps = np.diff(blocks)
         for low, high in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1), strict=True):
@@ -121,7 +106,8 @@ class ReadAhead:
             if self._begins is not None:
                 start, end = int(self._begins[start]), int(self._begins[end])
             for memory, size in self._maps:
-                memory.advise(advice, start * size, end * size)
+                if memory.read(start * size, end * size):
+                    self._there = False
 
 
 def _row_bytes(array: Array) -> int:

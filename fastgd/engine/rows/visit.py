@@ -5,6 +5,7 @@ the buffer a row stands, if it is there: before a call, the host has the places 
 passes over. What a call only looks ahead to is somewhere in the buffer, too, and is asked for again.
 """
 
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -12,11 +13,14 @@ import numpy.typing as npt
 
 from fastgd.core.threads import Threads
 from fastgd.datasets.staged_rows import StagedRows
-from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, Rows, SparseRows, chunk_rows, make_rows
+from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, Rows, SparseRows, chunk_rows, make_rows, unlocked
+from fastgd.engine.calls import InTurn, KernelCall, Pace, side_by_side
 from fastgd.engine.rows.read_ahead import ReadAhead
 from fastgd.engine.rows.staging import Stage, joined
 
 Array = npt.NDArray[Any]
+Calls = Sequence[KernelCall | InTurn]
+Ranges = Sequence[tuple[int, int]]  # of places in an order, from and to
 
 
 def is_sparse(X: Any) -> bool:
@@ -46,8 +50,6 @@ class Visit:
         What kernels work on.
     numbers : ndarray (n,) int32
         The order.
-    room : int
-        How many places can be held at a time: of rows in memory all, of mapped ones as many as are read ahead.
     entries : float
         Of a row, on average.
     """
@@ -75,12 +77,11 @@ class Visit:
             X = self._stage.whole
         self._ahead = ReadAhead(self._source if X is None else X)
         if X is not None:
-            self.room, self.rows = len(order), make_rows(X, y.reshape(-1) if flat else y, order, intercept)
-            if self._ahead:
-                self.room = max(batch, PARTIAL_SUM_ROWS, self._ahead.ahead)
+            self.rows = make_rows(X, y.reshape(-1) if flat else y, order, intercept)
         elif self._stage is not None:
-            self._held_y = np.zeros((self._stage.rows, y.shape[1]), y.dtype)
-            self.room, self.rows = self._stage.rows, self._in_stage(self._stage)
+            self._y = unlocked(np.ascontiguousarray(y))
+            self._held_y = np.zeros((self._stage.places, y.shape[1]), y.dtype)
+            self.rows = self._in_stage(self._stage)
 
     def _in_stage(self, stage: Stage) -> Rows | SparseRows:
         d, y = self._X.shape[1], self._held_y.reshape(-1) if self._flat else self._held_y
@@ -104,6 +105,13 @@ class Visit:
         return np.asarray(self._y[self.numbers])
 
     @property
+    def room(self) -> int:
+        """How many places can be held at a time: of rows in memory all, of mapped ones as many as are read ahead."""
+        if self._stage is not None and self._staged:
+            return self._stage.rows
+        return max(self._batch, PARTIAL_SUM_ROWS, self._ahead.room) if self._ahead else len(self.numbers)
+
+    @property
     def held(self) -> bool:
         """Whether rows have to be held before a call."""
         return self._staged or bool(self._ahead)
@@ -115,7 +123,7 @@ class Visit:
     def compile(self) -> None:
         """Compile what brings rows to the buffer, or load it from the cache."""
         if self._stage is not None and self._staged:
-            self._stage.compile()
+            self._stage.compile(self._y, self._held_y)
 
     def other(self, X: Any, y: Array, order: Array) -> Self:
         """Return a visit of other rows, or of the same ones in another order."""
@@ -132,11 +140,25 @@ class Visit:
             self._ahead.pass_over(self.numbers, ranges)
         if self._stage is None or not self._staged:
             return
-        numbers, at = joined(self.numbers, ranges), 0
-        if len(numbers) > self.room:
-            raise ValueError(f"{len(numbers)} rows are to be held, and there is room for {self.room}")
-        self._stage.take(numbers, threads)
-        self._held_y[: len(numbers)] = self._y[numbers]
+        numbers = self._rows_of(ranges)
+        at = self._stage.take(numbers, self._y, self._held_y, threads)
         for first, end in ranges:
             self.rows.order[first:end] = np.arange(at, at + end - first, dtype=np.int32)
             at += end - first
+
+    def run(self, pace: Pace, calls: Calls, work: float, now: Ranges, following: Ranges) -> None:
+        """Run calls that pass over the rows of some ranges of places; beside, rows of those that follow are brought."""
+        self.hold(pace.threads, *now)
+        if self._stage is None or not self._staged or all(first >= end for first, end in following):
+            pace.run(calls, work)
+            return
+        workers = min(len(calls), pace.threads.count)
+        others = self._stage.bring(self._rows_of(following), self._y, self._held_y, workers)
+        pace.run(side_by_side(calls, others), work)
+        self._stage.arrived()
+
+    def _rows_of(self, ranges: Ranges) -> Array:
+        numbers = joined(self.numbers, ranges)
+        if len(numbers) > self.room:
+            raise ValueError(f"{len(numbers)} rows are to be held, and there is room for {self.room}")
+        return numbers
