@@ -28,9 +28,9 @@ from fastgd.common.system import MemoryLimit, MemoryUse
 from fastgd.datasets import record
 from fastgd.plan.estimates import compiled, memory
 from fastgd.plan.planner import make_plan
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.executor import Executor
 from fastgd.runs.reporting.events import CohortStarted, Planned
-from fastgd.runs.runner import load_data
 
 ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the platform does not tell a peak")

@@ -26,8 +26,8 @@ import fastgd
 from fastgd.cli.app import app
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.reporting.events import Progress
-from fastgd.runs.runner import load_data
 from fastgd.runs.sinks import FolderSink
 from fastgd.store.disk import object_lock
 from fastgd.store.verifying.verification import verify
