@@ -18,7 +18,8 @@ from fastgd.datasets.mapped import row_files
 from fastgd.plan.estimates import memory
 from fastgd.plan.planner import make_plan
 from fastgd.runs.data.loading import Loader, load_data
-from fastgd.runs.reporting.events import Progress
+from fastgd.runs.reporting.events import Progress, Retracing, Surveying
+from fastgd.runs.stored import fitting, trial_surfaces
 from fastgd.sklearn import GDClassifier, GDSearchCV
 
 
@@ -152,6 +153,25 @@ def test_a_file_that_changes_while_a_study_runs_gives_no_numbers(change, tmp_pat
     else:
         assert_same(again(), expected)
     assert done
+
+
+@pytest.mark.parametrize("compute", [fitting.best_model, trial_surfaces.surface])
+def test_what_is_computed_of_results_is_refused_as_well(compute, tmp_path):
+    X, y = rows(n=2_000, d=5)
+    path = tmp_path / "a.npz"
+    results = fastgd.run(in_use(path, X, y), tmp_path / "r", progress=False)
+    at_work = [Retracing, Surveying]
+
+    def change(event):
+        if isinstance(event, tuple(at_work)):
+            at_work.clear()
+            overwritten(path)
+
+    compute(results, trial=results.trials["trial_id"][0], progress=False)
+    with pytest.raises(InputError, match=r"a\.npz: the file was changed while its rows were in use"):
+        compute(results, trial=results.trials["trial_id"][1], progress=False, on_event=change)
+    assert not at_work
+    assert len(results.trial_surfaces) == (compute is trial_surfaces.surface)
 
 
 def test_an_array_that_a_user_mapped_is_watched_and_one_that_is_written_to_is_not(tmp_path):
