@@ -21,7 +21,17 @@ from small_studies import assert_same, run, study_of
 
 from fastgd import InputError
 from fastgd.common.system import memory_budget
-from fastgd.datasets import Source, columns, from_arrays, given_folds, load, prepare, prepare_folds, training_rows
+from fastgd.datasets import (
+    Source,
+    columns,
+    frames,
+    from_arrays,
+    given_folds,
+    load,
+    prepare,
+    prepare_folds,
+    training_rows,
+)
 from fastgd.datasets.csr import from_dense
 from fastgd.datasets.mapped import row_cache, row_files
 from fastgd.datasets.readers import svm
@@ -385,6 +395,35 @@ def test_a_file_that_changed_is_read_again(tmp_path):
     (tmp_path / "a.csv").write_text(text[:-2] + ("1" if text[-2] == "0" else "0") + "\n")
     os.utime(tmp_path / "a.csv", ns=(0, 10**18))
     assert mapped(tmp_path / "a.csv", target="y").fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_what_changes_while_it_is_read_is_refused_and_not_kept(kind, tmp_path, monkeypatch):
+    """A row more at the end of a file, and a part more in a folder, which is gone again later."""
+    path, before = tmp_path / "rows", set(row_cache.root().iterdir())
+    path.mkdir()
+    written(path / f"1.{kind}", PLAIN)
+    source = {"path": str(path if kind == "parquet" else path / "1.csv"), "format": kind, "target": "y"}
+    (expected, more) = outcome("memory", source), iter([True])
+
+    def changing(*given, numbers=frames.numbers):
+        if next(more, False):
+            written(path / f"2.{kind}", PLAIN) if kind == "parquet" else append(path / "1.csv")
+        return numbers(*given)
+
+    monkeypatch.setattr(frames, "numbers", changing)
+    told = f"{source['path']}: it was changed while it was read; run again when it is complete"
+    assert outcome("map", source) == told
+    assert {each for each in row_cache.root().iterdir() if each.name != "locks"} <= before
+    assert outcome("map", source) == outcome("memory", source) != expected
+    if kind == "parquet":
+        (path / "2.parquet").unlink()
+        assert outcome("map", source) == expected
+
+
+def append(path):
+    with path.open("a") as file:
+        file.write("1,2,3,4,5,1\n")
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone", "meta"])

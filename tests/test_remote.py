@@ -104,6 +104,11 @@ def test_file_urls_are_folders(on_disk, tmp_path):
     assert fastgd.load(tmp_path / "r").path == tmp_path / "r"
 
 
+def test_protocols_are_written_in_any_case():
+    assert str(expanded("S3://Bucket/X")) == "s3://Bucket/X"
+    assert expanded("Memory://b/x") == expanded("memory://b/x")
+
+
 @pytest.mark.parametrize(
     ("url", "valid"),
     [("file://r/x", "file:///r/x"), ("FILE://localhost/r/x", "FILE:///r/x"), ("local://r/x", "local:///r/x")],

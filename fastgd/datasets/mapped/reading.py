@@ -30,14 +30,20 @@ def read(file: Path, kind: Format, keys: Reading, origin: Literal["map", "stream
     """
     keys, key = keys._replace(whole=False), key_of(file, kind, keys)
 
+    def require_same() -> None:
+        if key_of(file, kind, keys) != key:
+            raise InputError(f"{file}: it was changed while it was read; run again when it is complete")
+
     def make(folder: Path) -> dict[str, Any]:
-        return _made(file, folder, lambda start: OF_FORMAT[kind](file, keys, start))
+        found = _made(file, folder, lambda start: OF_FORMAT[kind](file, keys, start))
+        require_same()  # else rows of other files would be found under the name of these
+        return found
 
     entry = row_cache.found_or_made(key, str(file), make)
     dataset = _opened(file, kind, keys, entry)
     dataset = replace(dataset, files=watched(dataset.arrays))
-    if entry.meta.get("in_place") and key_of(file, kind, keys) != key:
-        raise InputError(f"{file}: it was changed while it was read: run again when it is complete")
+    if "in_place" in entry.meta:
+        require_same()
     return replace(dataset, origin=origin)
 
 
