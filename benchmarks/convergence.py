@@ -18,7 +18,7 @@ import fastgd
 from benchmarks.profiles import sized
 from fastgd import Study
 from fastgd.optimizers import OPTIMIZERS
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 RULES = sized(["sgd", "momentum", "adam"], list(OPTIMIZERS), list(OPTIMIZERS))
 EPOCHS = 20

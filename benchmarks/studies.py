@@ -16,7 +16,7 @@ from benchmarks.timing import ratio
 from fastgd import Study
 from fastgd.analysis.regressions.comparison import compare
 from fastgd.plan.planner import make_plan
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 TRIALS = sized(500, 10_000, 100_000)
 CHECKPOINTS = sized(10, 50, 100)

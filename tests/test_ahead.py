@@ -20,7 +20,7 @@ import fastgd
 from fastgd.core import cache
 from fastgd.plan.planner import make_plan
 from fastgd.runs import ahead
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 PACKAGE = Path(fastgd.__file__).parent.parent
 RULES = [{"name": "sgd", "lr": 0.5}, {"name": "mine:Halved", "lr": 0.5}, {"name": "adam", "lr": 0.1}]

@@ -13,7 +13,7 @@ from sklearn.datasets import get_data_home
 from fastgd import InputError
 from fastgd.optimizers import OPTIMIZERS
 from fastgd.plan.planner import make_plan
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 from fastgd.study.config import METRICS, Schedule, Study
 from fastgd.study.fields import LAYER_METRICS
 

@@ -438,7 +438,7 @@ def test_a_unit_that_always_fails_leaves_the_others(kind, tmp_path, there, monke
 @pytest.fixture
 def other_worker(tmp_path):
     """Starts a worker whose fastgd differs by a comment."""
-    shutil.copytree(PACKAGE, tmp_path / "fastgd", ignore=shutil.ignore_patterns("data", "__pycache__"))
+    shutil.copytree(PACKAGE, tmp_path / "fastgd", ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "fastgd" / "runs" / "trials.py").open("a") as file:
         file.write("# another text\n")
     started = []

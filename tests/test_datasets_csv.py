@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from fastgd.common.errors import InputError
 from fastgd.datasets import Csv, Source, load, prepare
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 from fastgd.study.config import Study
 
 

@@ -19,7 +19,7 @@ from sparse_tables import TABLES, is_canonical
 
 from fastgd.common.errors import InputError
 from fastgd.datasets import DATASETS, Source, from_arrays, load, prepare
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 from fastgd.study import config
 
 # --- .svm files

@@ -260,7 +260,7 @@ def test_polars():
 
 @pytest.mark.parametrize("data", [FRAME, X, (X, Y, Y, Y), [X]])
 def test_data_are_a_pair(data):
-    from fastgd.runs.runner import load_data
+    from fastgd.runs.data.loading import load_data
     from fastgd.study.config import Study
 
     study = Study(name="s", epochs=1, problem={"loss": "squared"}, optimizer={"name": "sgd", "lr": 0.1})

@@ -24,7 +24,7 @@ from fastgd.cli.app import app
 from fastgd.cli.choices import KINDS, chosen
 from fastgd.plan.planner import make_plan
 from fastgd.plots import PLOTS
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 STUDIES = {name for page in PAGES for name in studies_of(page)} | {"demo"}
 STUDIES |= {tomllib.loads(file.read_text(encoding="utf-8"))["name"] for file in ROOT.glob("studies/**/*.toml")}

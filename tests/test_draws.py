@@ -10,7 +10,7 @@ from small_studies import Log, rows, run, study_of
 import fastgd
 from fastgd import InputError
 from fastgd.plan.planner import make_plan
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 from fastgd.study.draws import Drawn
 
 MOMENTUM = {"name": "momentum", "lr": {"loguniform": [0.01, 0.3]}, "momentum": {"uniform": [0.0, 0.9]}}

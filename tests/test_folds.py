@@ -24,8 +24,8 @@ from fastgd.optimizers.line_search import Armijo
 from fastgd.plan.planner import make_plan
 from fastgd.problems import LOSSES
 from fastgd.problems.activations import ACTIVATIONS
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.reporting.events import Warning_
-from fastgd.runs.runner import load_data
 
 N, D = 150, 7
 X, Y = rows("logistic", N, D)

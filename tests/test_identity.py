@@ -17,8 +17,8 @@ from fastgd.plan import ids as the_ids
 from fastgd.plan import starts
 from fastgd.plan.planner import make_plan
 from fastgd.plan.standing import standing
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.reporting.events import Warning_
-from fastgd.runs.runner import load_data
 
 SCHEMA_1 = Path(__file__).parent / "data" / "schema_1"
 VALLEY = {

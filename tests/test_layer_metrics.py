@@ -16,9 +16,9 @@ from fastgd.plan.estimates.memory import of_cohort
 from fastgd.plan.planner import make_plan
 from fastgd.problems.activations import ACTIVATIONS, DEAD_SLOPE
 from fastgd.runs.clock import Clock, TimeIsOver
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.measured.layer_gradients import EXPLODED, FEWEST_VANISHED, VANISHED, LayerGradients
 from fastgd.runs.measured.metrics import Recorder
-from fastgd.runs.runner import load_data
 from fastgd.runs.units.cohort_run import CohortRun, make_cohort
 
 METRICS = ["layer_grad_norm", "layer_update_ratio", "dead_units"]

@@ -15,7 +15,7 @@ from fastgd.common.system import MemoryLimit
 from fastgd.datasets import Source, load, load_points, record
 from fastgd.datasets.readers import reading
 from fastgd.plan.planner import make_plan
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 
 def npy(shape, content=b"\0" * 64):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fastgd import InputError, Study
 from fastgd.common.parsing import MOST_DOTS, from_json, from_toml
 from fastgd.plan.planner import make_plan
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 from fastgd.study.values import MOST_LEVELS
 
 DATA = {"loss": "logistic", "synthetic": {"n": 60, "d": 3}}

@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -20,12 +21,22 @@ from small_studies import assert_same, run, study_of
 
 from fastgd import InputError
 from fastgd.common.system import memory_budget
-from fastgd.datasets import Source, columns, from_arrays, given_folds, load, prepare, prepare_folds, training_rows
+from fastgd.datasets import (
+    Source,
+    columns,
+    frames,
+    from_arrays,
+    given_folds,
+    load,
+    prepare,
+    prepare_folds,
+    training_rows,
+)
 from fastgd.datasets.csr import from_dense
 from fastgd.datasets.mapped import row_cache, row_files
 from fastgd.datasets.readers import svm
 from fastgd.datasets.staged_rows import StagedRows, blocks_of
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 N, D = 101, 5
 RNG = np.random.default_rng(0)
@@ -226,6 +237,8 @@ BAD = {
     "no such target": ("a.parquet", PLAIN, {"target": "z"}),
     "a null among numbers": ("a.parquet", PLAIN.assign(c=[1.0] * 99 + [None, 1.0]), {"target": "y"}),
     "NaN in an array": ("a.npz", {"X": np.where(X[98, 2] == X, np.nan, X), "y": Y}, {}),
+    "no rows of an array": ("a.npz", {"X": X[:0], "y": Y[:0]}, {}),
+    "no columns of an array": ("a.npz", {"X": X[:, :0], "y": Y}, {}),
     "an array of one dimension": ("a.npz", {"X": X[0], "y": Y}, {}),
     "texts": ("a.npz", {"X": X.astype(str), "y": Y}, {}),
     "no targets": ("a.npz", {"X": X}, {}),
@@ -384,6 +397,35 @@ def test_a_file_that_changed_is_read_again(tmp_path):
     assert mapped(tmp_path / "a.csv", target="y").fingerprint != first.fingerprint
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_what_changes_while_it_is_read_is_refused_and_not_kept(kind, tmp_path, monkeypatch):
+    """A row more at the end of a file, and a part more in a folder, which is gone again later."""
+    path, before = tmp_path / "rows", set(row_cache.root().iterdir())
+    path.mkdir()
+    written(path / f"1.{kind}", PLAIN)
+    source = {"path": str(path if kind == "parquet" else path / "1.csv"), "format": kind, "target": "y"}
+    (expected, more) = outcome("memory", source), iter([True])
+
+    def changing(*given, numbers=frames.numbers):
+        if next(more, False):
+            written(path / f"2.{kind}", PLAIN) if kind == "parquet" else append(path / "1.csv")
+        return numbers(*given)
+
+    monkeypatch.setattr(frames, "numbers", changing)
+    told = f"{source['path']}: it was changed while it was read; run again when it is complete"
+    assert outcome("map", source) == told
+    assert {each for each in row_cache.root().iterdir() if each.name != "locks"} <= before
+    assert outcome("map", source) == outcome("memory", source) != expected
+    if kind == "parquet":
+        (path / "2.parquet").unlink()
+        assert outcome("map", source) == expected
+
+
+def append(path):
+    with path.open("a") as file:
+        file.write("1,2,3,4,5,1\n")
+
+
 @pytest.mark.parametrize("damage", ["cut", "gone", "meta"])
 def test_a_damaged_folder_is_made_anew(damage, tmp_path):
     written(tmp_path / "a.csv", PLAIN)
@@ -421,11 +463,56 @@ def test_what_was_not_used_for_long_goes_first_and_nothing_that_is_in_use(tmp_pa
 def test_what_is_larger_than_the_cache_may_be(tmp_path, monkeypatch):
     written(tmp_path / "a.csv", PLAIN)
     monkeypatch.setenv("FASTGD_DATA_CACHE_BYTES", "1000")
-    with pytest.raises(InputError, match=r"a\.csv: its rows take more than .* FASTGD_DATA_CACHE_BYTES = 4000, for"):
+    with pytest.raises(InputError, match=r"a\.csv: its rows take more than .* FASTGD_DATA_CACHE_BYTES = 4800, for"):
         mapped(tmp_path / "a.csv", target="y")
-    monkeypatch.setenv("FASTGD_DATA_CACHE_BYTES", "many")
-    with pytest.raises(InputError, match=r"FASTGD_DATA_CACHE_BYTES must be a number of bytes; found 'many'"):
-        mapped(tmp_path / "a.csv", target="y")
+    for wrong in ("many", "-1", "nan", "inf"):
+        monkeypatch.setenv("FASTGD_DATA_CACHE_BYTES", wrong)
+        with pytest.raises(InputError, match=rf"FASTGD_DATA_CACHE_BYTES must be a number of bytes; found '{wrong}'"):
+            mapped(tmp_path / "a.csv", target="y")
+
+
+def test_others_make_way_before_the_bound_and_where_the_disk_is_full(tmp_path, monkeypatch):
+    """What is in use stays. A disk's free bytes are what the system says, to which the pages of the cache count."""
+    monkeypatch.setenv("FASTGD_CACHE_DIR", str(tmp_path / "cache"))
+    for number in range(3):
+        written(tmp_path / f"{number}.csv", PLAIN)
+    first = mapped(tmp_path / "0.csv", target="y").folder
+    one = sum(path.stat().st_size for path in first.rglob("*"))
+    monkeypatch.setenv("FASTGD_DATA_CACHE_BYTES", str(int(1.5 * one)))
+    second = mapped(tmp_path / "1.csv", target="y").folder
+    assert first.exists(), "in use"
+    row_cache.let_go(first)
+    room = row_cache.Room(row_cache.root(), "rows")
+    room.take(one // 4)
+    assert not first.exists(), "as soon as the bound is reached, and not when all is written"
+    assert second.exists(), "in use"
+    row_cache.let_go(second)
+    monkeypatch.delenv("FASTGD_DATA_CACHE_BYTES")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=row_cache.LEFT_FREE + 9))
+    row_cache.Room(row_cache.root(), "rows").take(9)
+    assert second.exists()
+    row_cache.Room(row_cache.root(), "rows").take(10)
+    assert not second.exists()
+
+
+def test_an_archive_that_maps_is_read_to_its_checksum(tmp_path):
+    """A bit that changed in the file is told, as it is in memory, also where rows are used as they stand there."""
+    for length in range(1, 9):
+        path = tmp_path / f"{length}.npz"
+        np.savez(path, **{"z" * length: np.zeros(0), "X": X, "y": Y})
+        content = bytearray(path.read_bytes())
+        content[content.index(X.tobytes()) + 100] ^= 1
+        path.write_bytes(content)
+        assert "Bad CRC-32 for file 'X.npy'" in assert_alike({"path": str(path)})
+
+
+def test_a_second_file_that_is_missing_is_named(tmp_path):
+    written(tmp_path / "a.svm", (SPARSE, Y))
+    for source in ("memory", "map", "auto"):
+        problem = {"loss": "logistic", "path": str(tmp_path / "a.svm"), "validation": str(tmp_path / "b.svm")}
+        with pytest.raises(InputError, match=r"b\.svm: there is no such file"):
+            load_data(study_of(problem=problem | {"source": source}), None, print)
 
 
 def test_a_disk_that_is_full_is_told_and_a_file_that_is_cut_is_no_matter_of_the_disk(tmp_path, monkeypatch):

@@ -28,9 +28,9 @@ from fastgd.common.system import MemoryLimit, MemoryUse
 from fastgd.datasets import record
 from fastgd.plan.estimates import compiled, memory
 from fastgd.plan.planner import make_plan
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.executor import Executor
 from fastgd.runs.reporting.events import CohortStarted, Planned
-from fastgd.runs.runner import load_data
 
 ROOT = Path(__file__).parent.parent
 LINUX = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the platform does not tell a peak")
@@ -276,6 +276,28 @@ def test_a_process_that_is_too_small_for_the_libraries_or_the_compiler(tmp_path,
     assert done.stderr.startswith("error: ")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "r").exists()
+
+
+MAPPED = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from fastgd.datasets.readers.reading import Member, reading
+limit = 10**9 + 4096 * int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+with reading(Path(sys.argv[1])):
+    Member((2 * 10**8,), np.dtype(float), False, 0).map(Path(sys.argv[1]))
+"""
+
+
+@LINUX
+def test_a_file_for_which_there_are_no_addresses_is_told_as_one_that_is_too_large(tmp_path):
+    pytest.importorskip("resource")
+    (tmp_path / "a").touch()
+    os.truncate(tmp_path / "a", 16 * 10**8)  # which takes no place on the disk
+    done = python("-c", MAPPED, str(tmp_path / "a"), cwd=tmp_path, timeout=60)
+    told = f"TooLargeError: {tmp_path / 'a'} cannot be read: it takes more addresses than this process gets"
+    assert told in done.stderr.splitlines()[-1]
 
 
 def test_memory_in_use(tmp_path):

@@ -11,7 +11,7 @@ import fastgd
 from fastgd import InputError, Study
 from fastgd.core.vectors import register_bits
 from fastgd.plan.planner import make_plan
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 WIDEST = register_bits()[0] // 64  # lanes of float64 in a vector
 NETWORK = {"hidden": [6, 4], "activation": "tanh"}

@@ -9,8 +9,8 @@ import fastgd
 from fastgd import InputError
 from fastgd.plan.planner import make_plan
 from fastgd.problems import LANDSCAPES
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.reporting.events import Warning_
-from fastgd.runs.runner import load_data
 from fastgd.schedules import SCHEDULES
 from fastgd.study.landscapes import no_minimum, read_landscape
 

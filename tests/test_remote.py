@@ -26,8 +26,8 @@ import fastgd
 from fastgd.cli.app import app
 from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.reporting.events import Progress
-from fastgd.runs.runner import load_data
 from fastgd.runs.sinks import FolderSink
 from fastgd.store.disk import object_lock
 from fastgd.store.verifying.verification import verify
@@ -102,6 +102,11 @@ def test_a_run_is_that_of_a_disk_and_every_command_reads_it(on_disk, tmp_path, m
 def test_file_urls_are_folders(on_disk, tmp_path):
     assert_same(run(f"file://{tmp_path}/r"), on_disk[0])
     assert fastgd.load(tmp_path / "r").path == tmp_path / "r"
+
+
+def test_protocols_are_written_in_any_case():
+    assert str(expanded("S3://Bucket/X")) == "s3://Bucket/X"
+    assert expanded("Memory://b/x") == expanded("memory://b/x")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from small_studies import assert_same, rows, run, study_of
 
 from fastgd.common.errors import InputError
 from fastgd.plan.planner import make_plan
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.units import schedule_values as study_schedule
 from fastgd.runs.units.schedule_values import ScheduleValues
 from fastgd.schedules import SCHEDULES, chained, parts_of

@@ -22,7 +22,7 @@ from fastgd.optimizers.line_search import Armijo, Best
 from fastgd.plan.planner import make_plan
 from fastgd.problems import LOSSES, of_each_target, with_outputs
 from fastgd.problems.activations import ACTIVATIONS
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 NETWORK = {"hidden": [6, 4], "activation": "tanh"}
 BOTH = {"loss": "squared", "target": ["a", "b"]}

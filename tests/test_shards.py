@@ -24,8 +24,8 @@ from fastgd import InputError
 from fastgd.plan import shards
 from fastgd.plan.planner import make_plan
 from fastgd.plan.shards import Shard, share_of
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.reporting.events import CohortStarted, Warning_
-from fastgd.runs.runner import load_data
 
 FOLDED = {"loss": "logistic", "validation": {"folds": 2}}
 PROBLEMS = [{**FOLDED, "name": "a"}, {**FOLDED, "name": "b", "l2": 1e-2}]

@@ -18,9 +18,9 @@ from store_samples import open_folder
 import fastgd
 from fastgd.plan.planner import make_plan
 from fastgd.runs.clock import Clock
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.executor import LocalExecutor
 from fastgd.runs.reporting.events import Progress, Warning_
-from fastgd.runs.runner import load_data
 from fastgd.runs.sinks import FolderSink
 from fastgd.runs.trials import Finalists
 from fastgd.store.snapshots import Snapshots

@@ -29,8 +29,8 @@ from fastgd.plan.planner import make_plan
 from fastgd.plots import axes, plot, save
 from fastgd.problems.activations import ACTIVATIONS
 from fastgd.runs.clock import Clock
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.reporting.events import Retracing, Surveying
-from fastgd.runs.runner import load_data
 from fastgd.runs.stored import solutions, trial_surfaces
 from fastgd.runs.stored.retraced import retrace
 from fastgd.study.config import Study

@@ -16,7 +16,7 @@ from fastgd.plan.estimates import compiled
 from fastgd.plan.planner import make_plan
 from fastgd.runs import executor
 from fastgd.runs.clock import Clock
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.units.unit_run import run_unit
 from fastgd.runs.warmup import compile_units
 

@@ -19,7 +19,7 @@ from fastgd.datasets.prepare import held_out
 from fastgd.optima import CONVEX, Problem, solve
 from fastgd.plan.planner import make_plan
 from fastgd.reports.sections import commands
-from fastgd.runs.runner import load_data
+from fastgd.runs.data.loading import load_data
 
 X, Y = rows()
 TIMES = np.random.default_rng(2).integers(0, 4, N)

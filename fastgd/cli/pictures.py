@@ -60,8 +60,8 @@ def _sketch(file: Path, output: Path) -> None:
     """Draw the schedules of a study that need not have run; its data say how many steps an epoch has."""
     from fastgd.cli.studies import read_without_plugins
     from fastgd.plan.cohorts import cohorts_of
+    from fastgd.runs.data.loading import load_data
     from fastgd.runs.reporting.events import Event
-    from fastgd.runs.runner import load_data
 
     study, imports = read_without_plugins(file, [])
     if study is None:

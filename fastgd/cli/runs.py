@@ -117,7 +117,9 @@ def _print_plan(study: Study, out: Path | None, options: Options, workers: "Work
     from fastgd.plan.estimates import memory
     from fastgd.plan.shards import left_to_merged
     from fastgd.plan.standing import standing
-    from fastgd.runs.runner import folder_of, load_data, one_part, prepare_study, refusal, saved_states
+    from fastgd.runs.data.loading import Loader
+    from fastgd.runs.data.placing import prepare_study
+    from fastgd.runs.runner import folder_of, one_part, refusal, saved_states
 
     shard = one_part(options.trial, options.shard)
     with memory_budget(options.memory):
@@ -125,7 +127,7 @@ def _print_plan(study: Study, out: Path | None, options: Options, workers: "Work
         with Reporter() as reporter:
             prepared = prepare_study(
                 study,
-                lambda own: load_data(own, None, reporter),
+                Loader(reporter),
                 trial=options.trial,
                 shard=shard,
                 memory=options.memory,
@@ -208,6 +210,6 @@ def warmup(study: Study | None) -> None:
 def _plan(study: Study, reporter: Reporter) -> "Plan":
     """Load a study's data, if it has any, and plan it."""
     from fastgd.plan.planner import make_plan
-    from fastgd.runs.runner import load_data
+    from fastgd.runs.data.loading import load_data
 
     return make_plan(study, load_data(study, None, reporter))

@@ -50,7 +50,8 @@ def parsed(text: str) -> Path | None:
         return Path(rest if os.name == "nt" and rest[1:2] == ":" else f"/{rest}")
     if "::" in text:
         raise UnreadableError(f"{text}: a path within another one (::) is not read; give the URL of the file itself")
-    return cast(Path, RemotePath(text))
+    start = found.end("protocol")
+    return cast(Path, RemotePath(text[:start].lower() + text[start:]))  # S3://bucket is s3://bucket
 
 
 def refuse_host(text: str) -> None:

@@ -17,6 +17,7 @@ UNKNOWN_MEMORY = 16 << 30  # bytes, where the platform does not tell
 LIBRARIES = {"RLIMIT_AS": 720e6, "RLIMIT_DATA": 280e6}
 THREAD = 20_000_000
 _budget: int | None = None  # bytes that a run may use, where its user says it
+_freed_soon = 0  # bytes that are taken, and will be free when what is planned begins
 OF_THE_RUN = "the run's"  # the name of that limit
 SET_BY = {"RLIMIT_AS": "ulimit -v", "RLIMIT_DATA": "ulimit -d", OF_THE_RUN: "--memory"}  # limits, by their names
 LAST = 5  # added to the niceness: a thread of the usual niceness gets three times as much of a processor
@@ -93,6 +94,7 @@ def memory_limits(root: Path = ROOT) -> list[MemoryLimit]:
     others count no pages of mapped files, which the system takes back.
     """
     use = memory_use(root)
+    use = use._replace(**{name: max(0, getattr(use, name) - _freed_soon) for name in ("own", "addresses", "data")})
     groups = (MemoryLimit("its control group's", most, use.own) for most in _memory_limits(root))
     taken = {"RLIMIT_AS": use.addresses, "RLIMIT_DATA": use.data}
     own = (MemoryLimit(name, most, taken[name]) for name, most in _own_limits())
@@ -110,6 +112,18 @@ def memory_budget(most: int | None) -> Iterator[None]:
         yield
     finally:
         _budget = before
+
+
+@contextmanager
+def memory_to_be_freed(size: int) -> Iterator[None]:
+    """Count so many bytes within this block as free that will be so when what is planned there begins."""
+    global _freed_soon
+    before = _freed_soon
+    _freed_soon = size
+    try:
+        yield
+    finally:
+        _freed_soon = before
 
 
 def memory(root: Path = ROOT) -> int:

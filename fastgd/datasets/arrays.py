@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.watched import watched
 from fastgd.datasets import frames
 from fastgd.datasets.csr import canonical, row_of
 from fastgd.datasets.record import Dataset, Floats, Matrix, Numbered, Place, digest, row_number
@@ -53,6 +54,7 @@ def from_arrays(
     if targets:
         y = _several(y, targets, name)
     found = build(name, X, y, features, targets=targets)
+    found = replace(found, files=watched(found.arrays))
     return found if weights is None else replace(found, weights=_weights(weights, found, index, called))
 
 

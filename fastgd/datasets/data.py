@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.properties import cached_property
-from fastgd.datasets.record import Floats, Matrix, Origin, Scaling
+from fastgd.common.watched import Watched
+from fastgd.datasets.record import Floats, Matrix, Origin, Scaling, arrays_of
 from fastgd.datasets.staged_rows import StagedRows, blocks_of
 
 
@@ -51,6 +52,8 @@ class Data:
         Where X is; see `Dataset`.
     largest_feature : float or None
         The largest absolute value of the features, where preparation has found it; of all rows of the dataset.
+    files : tuple of Watched
+        Those that rows are mapped from, as they were when their fingerprint was taken.
     """
 
     X: "Matrix | StagedRows"
@@ -72,6 +75,7 @@ class Data:
     validation_rows: NDArray[np.int32] | None = None
     origin: Origin = "memory"
     largest_feature: float | None = None
+    files: tuple[Watched, ...] = ()
 
     def __post_init__(self) -> None:
         weighed = self.weights is not None or self.weights_validation is not None
@@ -115,6 +119,12 @@ class Data:
     def source(self) -> Matrix:
         """The rows as they are stored: X, or what X is made of as kernels pass over it."""
         return self.X.source if isinstance(self.X, StagedRows) else self.X
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What the rows consist of, and the held-out ones, as they are stored."""
+        each = [rows.source if isinstance(rows, StagedRows) else rows for rows in (self.X, self.X_validation)]
+        return tuple(array for rows in each if rows is not None for array in arrays_of(rows))
 
     @property
     def sparse(self) -> bool:

@@ -160,14 +160,36 @@ def _of_file(path: str, source: Source) -> Dataset:
             asked, takers = list(asked), ".csv, .parquet, .arrow and .npz"
         text = f"target = {asked!r} is for {takers}; a {what} file knows its own target"
         raise InputError(f"{path}: {text}")
-    others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")
-    keys = Reading(
-        source.target, source.zero_based, source.n_features, Csv.of(source.csv), others, source.weights, source.group
-    )
+    keys = _reading(source)
     with reading(file):
         origin, notes = _origin(file, kind, source.source)
-        found = READERS[kind](file, keys) if origin == "memory" else mapped.read(file, kind, keys, origin)
+        if origin != "memory":
+            found = mapped.read(file, kind, keys, origin)
+        else:  # a study may have no room for them there: the name is that of the file as it is before it is read
+            key = mapped.key_of(file, kind, keys) if source.source == "auto" else None
+            found = replace(READERS[kind](file, keys), key=key)
         return replace(found, name=file.name, notes=(*found.notes, *notes))
+
+
+def _reading(source: Source) -> Reading:
+    others = tuple(expanded(other) for other in source.beside if format_of(other, source.format) == "svm")
+    given = (source.target, source.zero_based, source.n_features, Csv.of(source.csv), others)
+    return Reading(*given, source.weights, source.group)
+
+
+def keep_in_files(source: Source, dataset: Dataset) -> None:
+    """Write rows that were read into memory into the cache, from which they map: they need not be read again.
+
+    Raises
+    ------
+    InputError
+        They cannot be written.
+    """
+    if source.path is not None and dataset.key is not None:
+        file, kind = expanded(source.path), format_of(source.path, source.format)
+        assert kind is not None
+        with reading(file):
+            mapped.keep(file, kind, _reading(source), dataset)
 
 
 def _origin(file: Path, kind: Format, asked: str) -> tuple[Origin, tuple[str, ...]]:

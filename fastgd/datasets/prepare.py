@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
+from fastgd.common.watched import require_unchanged
 from fastgd.datasets.arrays import from_rows
 from fastgd.datasets.columns import Extremes, extremes, standardisation
 from fastgd.datasets.csr import assembled, at_columns, from_dense, take, without_zeros
@@ -138,6 +139,7 @@ def prepare(
         validation_rows=held.rows if held else None,
         origin=dataset.origin,
         largest_feature=train.largest,
+        files=(*dataset.files, *(other.files if other else ())),
     )
 
 
@@ -168,7 +170,7 @@ class _Form(NamedTuple):
             X = _formed(dataset, rows, self.scaling, self.dtype)
             return _Rows(X, _cast(y if rows is None else y[rows], self.dtype, dataset.name), weights)
         if beside is None:
-            staged, largest = _in_place(dataset, self.scaling, self.dtype)
+            staged, largest = in_place(dataset, self.scaling, self.dtype)
             beside = _Rows(staged, _cast(y, self.dtype, dataset.name), None, largest=largest)
         of_all = weights
         if rows is not None and weights is not None:
@@ -229,7 +231,7 @@ def prepare_folds(
             scale = _scale_of(y[train], dataset)
         if source.sparse or dataset.sparse:
             parts.append(_layout_of(dataset))
-        X, largest = _in_place(dataset, scaling, dtype, known)
+        X, largest = in_place(dataset, scaling, dtype, known)
         own_y = _cast((y - scale[0]) / scale[1], dtype, dataset.name) if shared_y is None else shared_y
         weights = _weights_of_fold(source, y, Fold(train, held), classes, class_weight, dtype)
         found.append(
@@ -253,6 +255,7 @@ def prepare_folds(
                 validation_rows=held,
                 origin=dataset.origin,
                 largest_feature=largest,
+                files=dataset.files,
             )
         )
     return found
@@ -283,7 +286,7 @@ def training_rows(data: Data) -> tuple[Matrix, Floats, Floats | None]:
     Raises
     ------
     InputError
-        Rows that stay in files do not fit into the memory.
+        Rows that stay in files do not fit into the memory, or a file was changed.
     """
     X, rows = data.X, data.rows
     if data.origin != "memory":
@@ -294,6 +297,7 @@ def training_rows(data: Data) -> tuple[Matrix, Floats, Floats | None]:
         X = X.copied(rows)
     elif rows is not None:
         X = X[rows] if isinstance(X, np.ndarray) else take(X, rows)
+    require_unchanged(data.files)
     return X, data.training_targets, data.training_weights
 
 
@@ -482,12 +486,12 @@ def _formed(dataset: Dataset, rows: Rows | None, scaling: Scaling | None, dtype:
     return StagedRows(dataset.X, scaling, np.dtype(dtype), dataset.name).copied(rows)
 
 
-def _in_place(
+def in_place(
     dataset: Dataset, scaling: Scaling | None, dtype: str, known: Callable[[], Extremes] | None = None
 ) -> "tuple[Matrix | StagedRows, float | None]":
     """Return all rows in a form in which they are not copied, and their largest value, if it had to be found.
 
-    `known` returns the extremes of the dataset's columns.
+    `known` returns the extremes of the dataset's columns. InputError: some are too large, or too small, for the type.
     """
     if scaling is None and dataset.X.dtype == dtype:
         return dataset.X, None

@@ -16,6 +16,7 @@ from fastgd.common.numbers import amount
 from fastgd.common.pickling import PickledByName
 from fastgd.common.registry import Registry
 from fastgd.common.system import OF_THE_RUN, memory_limits
+from fastgd.common.watched import Watched
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -101,6 +102,10 @@ class Dataset:
         its rows are read ahead and let go.
     folder : Path or None
         Where what is computed of rows in files is kept for other studies; None: nowhere.
+    key : str or None
+        Of rows of a file that are in memory: under which name the cache has them if they go there.
+    files : tuple of Watched
+        Those that X is mapped from.
     """
 
     name: str
@@ -115,6 +120,13 @@ class Dataset:
     groups: NDArray[Any] | None = None
     origin: Origin = "memory"
     folder: Path | None = None
+    key: str | None = None
+    files: tuple[Watched, ...] = ()
+
+    @property
+    def arrays(self) -> tuple[NDArray[Any], ...]:
+        """What X consists of."""
+        return arrays_of(self.X)
 
     @property
     def mapped(self) -> bool:
@@ -125,6 +137,11 @@ class Dataset:
     def sparse(self) -> bool:
         """Whether the source lists non-zeros alone: a second file of the same data may end at a smaller column."""
         return not isinstance(self.X, np.ndarray)
+
+
+def arrays_of(X: Matrix) -> tuple[NDArray[Any], ...]:
+    """Return the arrays that rows consist of."""
+    return (X,) if isinstance(X, np.ndarray) else (X.data, X.indices, X.indptr)
 
 
 class Scaling(NamedTuple):

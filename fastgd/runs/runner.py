@@ -5,7 +5,6 @@ import importlib.metadata
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 
 from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
-from fastgd.common.errors import InputError, TooLargeError
+from fastgd.common.errors import InputError
 from fastgd.common.folders import expanded
 from fastgd.common.numbers import size_of
 from fastgd.common.remote import is_remote
@@ -24,61 +23,40 @@ from fastgd.core.cache import own_source_hash
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.core.vectors import register_bits
-from fastgd.datasets import (
-    Data,
-    Dataset,
-    FoldKeys,
-    Source,
-    from_arrays,
-    given_folds,
-    load,
-    make_folds,
-    prepare,
-    prepare_folds,
-    rare_classes,
-)
+from fastgd.datasets import Data
 from fastgd.datasets.arrays import Arrays
-from fastgd.datasets.load import STAYS, origin_in_files
 from fastgd.engine.machine import cpu_model
 from fastgd.plan.budgets.race import Stand
 from fastgd.plan.cohorts import split_labels
-from fastgd.plan.estimates.memory import budget_beside, release, within_memory
+from fastgd.plan.estimates.memory import release, within_memory
 from fastgd.plan.estimates.memory import require as require_memory
 from fastgd.plan.plan import Plan
-from fastgd.plan.planner import make_plan
-from fastgd.plan.shards import Shard, left_to_merged, require_told_source
+from fastgd.plan.shards import Shard, left_to_merged
 from fastgd.plan.standing import standing
 from fastgd.plan.turns import missing
 from fastgd.plan.units.cohort import MOST_COHORT_BYTES
 from fastgd.plan.units.recording import LOSS_EVALUATIONS, columns_of
 from fastgd.plan.units.swarm import SwarmUnit
-from fastgd.problems import find_loss
 from fastgd.runs.clock import Clock
+from fastgd.runs.data.loading import Loader, with_weights
+from fastgd.runs.data.placing import Prepared, prepare_study
 from fastgd.runs.executor import Executor, LocalExecutor
 from fastgd.runs.final_parameters import store_parameters
 from fastgd.runs.optima import drop_stale_optima, store_optima
 from fastgd.runs.race import run_race
-from fastgd.runs.reporting.events import Finished, Loading, Planned, Warning_
+from fastgd.runs.reporting.events import Finished, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
 from fastgd.store.contents import Contents
 from fastgd.store.disk.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
-from fastgd.store.manifest import WEIGHTED, Manifest
+from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
 from fastgd.store.states import StateInfo, drop_superseded, infos_of
-from fastgd.study.config import Problem, Study, require_study
+from fastgd.study.config import Study, require_study
 
-IN_FILES = 'source = "map" or "stream"'
 # Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
 NAME_COLUMNS = ("problem", "dataset", "configuration")
-PREPARED_BY = (
-    "positive",
-    "standardize",
-    "standardize_target",
-    "layout",
-    "class_weight",
-)  # the keys of a problem of its data's form
 
 
 class _Options(NamedTuple):
@@ -195,15 +173,10 @@ def run(
         options.path.exists()  # a store that cannot be reached is told before data are read
     with reported(on_event, progress) as emit, within_memory(options.path), memory_budget(most):
         require_memory(threads)
-        clock = Clock("load")
-
-        def loaded(study: Study) -> list[Data]:
-            clock.enter("load")
-            rows = [] if study.landscapes else load_data(study, with_weights(data, weights), emit, folds)
-            clock.enter("plan")
-            return rows
-
-        prepared = prepare_study(study, loaded, trial=trial, shard=part, memory=most, threads=threads)
+        clock = Clock("plan")
+        loader = Loader(emit, with_weights(data, weights), folds)
+        how: dict[str, Any] = {"trial": trial, "shard": part, "memory": most, "threads": threads}
+        prepared = prepare_study(study, loader, **how, clock=clock)
         _run(study, prepared, clock, options, emit)
         release()
         results = load_results(options.path)
@@ -211,7 +184,7 @@ def run(
     return results
 
 
-def _run(study: Study, prepared: "Prepared", clock: Clock, options: _Options, emit: OnEvent) -> None:
+def _run(study: Study, prepared: Prepared, clock: Clock, options: _Options, emit: OnEvent) -> None:
     """Run what a folder lacks of a study."""
     data, whole, plan, trial = prepared.data, prepared.whole, prepared.plan, options.trial
     _announce(plan, study, options, emit)
@@ -246,116 +219,6 @@ def _run(study: Study, prepared: "Prepared", clock: Clock, options: _Options, em
             store_optima(folder.path, study, data, emit)
         clock.enter("store")
         folder.finish(in_study, names=names, timings=clock.read)
-
-
-class Prepared(NamedTuple):
-    """A study that is about to run.
-
-    Attributes
-    ----------
-    study : Study
-        With the places of rows (`source`) from which its data were loaded.
-    data : sequence of Data
-    whole, plan : Plan
-        Of all of it, and of the part that is to run, in units that fit into the memory.
-    """
-
-    study: Study
-    data: Sequence[Data]
-    whole: Plan
-    plan: Plan
-
-
-def prepare_study(
-    study: Study,
-    load: Callable[[Study], Sequence[Data]],
-    *,
-    trial: str | None = None,
-    shard: Shard | None = None,
-    memory: int | None = None,
-    threads: int | None = None,
-) -> Prepared:
-    """Load a study's data, and plan the part of it that is to run, in units that fit into the memory beside its rows.
-
-    Where they do not, rows of which the study does not say where they are stay in their files, which changes no bits.
-
-    Parameters
-    ----------
-    study : Study
-    load : callable
-        Returns the data of a study.
-    trial, shard, memory, threads
-        As for `run`.
-
-    Raises
-    ------
-    InputError
-        They do not fit beside rows in files either.
-    """
-
-    def prepared(own: Study) -> Prepared:
-        data = load(own) if own is study else _noted(study, load(own))
-        whole = make_plan(own, data)
-        with budget_beside(data, memory):
-            part = part_of(whole, study, data, trial, shard)
-            try:
-                return Prepared(own, data, whole, part.within_limits(threads))
-            except TooLargeError as error:
-                raise TooLargeError(f"{error}{_or_in_files(own, data)}") from None
-
-    in_files = _with_rows_in_files(study)
-    try:
-        return prepared(study)
-    except (TooLargeError, MemoryError) as error:
-        if in_files is None:
-            raise
-        refused = str(error)  # alone: the error has the rows
-    release()
-    try:
-        return prepared(in_files)
-    except TooLargeError:
-        raise
-    except InputError as error:
-        raise InputError(f"{refused}; and in files: {error}") from None
-
-
-def _with_rows_in_files(study: Study) -> Study | None:
-    """Return a study of which no rows are in memory that it leaves to fastgd, but for those that are made there.
-
-    Arrays are there all the same, and need no copies. None: there are no such rows.
-    """
-    problems = [
-        problem.model_copy(update={"source": origin_in_files(problem.path, problem.format) if problem.path else "map"})
-        if isinstance(problem, Problem) and problem.source == "auto" and not _is_made(problem)
-        else problem
-        for problem in study.problem
-    ]
-    return study.model_copy(update={"problem": problems}) if problems != study.problem else None
-
-
-def _noted(study: Study, data: Sequence[Data]) -> list[Data]:
-    """Return data with a note on rows that stay in files though the study does not say so."""
-    own = [
-        problem.source == "auto" and rows.origin != "memory"
-        for rows, (_, problem) in zip(data, study.splits, strict=True)
-    ]
-    why = "in memory, they would leave too little for the study"
-    return [
-        replace(rows, notes=(*rows.notes, f"{STAYS % rows.origin}: {why}")) if noted else rows
-        for rows, noted in zip(data, own, strict=True)
-    ]
-
-
-def _or_in_files(study: Study, data: Sequence[Data]) -> str:
-    """Return what would take less memory, too, where rows are there because their study says so."""
-    splits = zip(data, study.splits, strict=True)
-    names = [rows.dataset for rows, (_, problem) in splits if problem.source == "memory" and not _is_made(problem)]
-    return f", and so would {IN_FILES} for the rows of {', '.join(dict.fromkeys(names))}" if names else ""
-
-
-def _is_made(problem: Problem) -> bool:
-    """Whether a problem's rows are made in memory."""
-    return problem.dataset is not None or problem.synthetic is not None
 
 
 def _executor_of(study: Study, data: Sequence[Data], options: _Options) -> Callable[..., Executor]:
@@ -423,142 +286,12 @@ def one_part(trial: str | None, shard: Any) -> Shard | None:
     return None if shard is None else Shard.read(shard)
 
 
-def part_of(plan: Plan, study: Study, data: Sequence[Data], trial: str | None, shard: Shard | None) -> Plan:
-    """Return the part of a study's plan that is to run: all of it, one trial, or a shard."""
-    if shard is not None:
-        require_told_source(study, data)
-        return plan.shard(shard, whole_problems=study.halving is not None)
-    return plan if trial is None else plan.only(trial)
-
-
 def folder_of(study: Study, out: str | Path | None, trial: str | None = None, shard: Shard | None = None) -> Path:
     """Return the folder of a study's results, or a part's: the one that is named, or its own in `results`."""
     if out is not None:
         return expanded(out)
     part = trial.replace(":", ".") if trial is not None else shard.name if shard is not None else ""
     return Path("results") / (f"{study.name}.{part}" if part else study.name)
-
-
-def with_weights(data: Arrays | None, weights: Any) -> Arrays | None:
-    """Return arrays with what their rows weigh."""
-    if weights is None:
-        return data
-    if data is None or len(data) != 2:
-        where = "those of files are a column: problem.weights" if data is None else "these have a third array already"
-        raise InputError(f"weights go with data=(X, y), and {where}")
-    return (*data, weights)
-
-
-def load_data(study: Study, data: Arrays | None, emit: OnEvent, folds: Sequence[Any] | None = None) -> list[Data]:
-    """Load and prepare the data of each split of every problem; those that ask for the same share it."""
-    if data is not None and not (isinstance(data, tuple | list) and len(data) in (2, 3)):
-        many = f" of {len(data)}" if isinstance(data, tuple | list) else ""
-        raise InputError(f"data must be (X, y), or (X, y, weights); found {type(data).__name__}{many}")
-    _check_folds(study, folds)
-    sources: dict[str, Dataset] = {}
-    prepared: dict[str, list[Data]] = {}
-    result = []
-    for index, problem in enumerate(study.data_problems):
-        for seed in [None] if problem.folds else problem.split_seed:
-            key = repr((_source(problem), find_loss(problem.loss).targets, _preparation(problem, seed)))
-            if key not in prepared:
-                dataset = _dataset(index, problem, data, sources, emit)
-                prepared[key] = _prepared(index, problem, dataset, study.dtype, seed, folds)
-            result += prepared[key]
-    return result
-
-
-def load_all_rows(study: Study, data: Arrays | None, emit: OnEvent) -> Data:
-    """Load and prepare all rows of a study's first problem for training, with those that it holds out."""
-    problem = study.data_problems[0]
-    dataset = _dataset(0, problem, data, {}, emit)  # as it is: the column of groups is no feature
-    (prepared,) = _prepared(0, problem.model_copy(update={"validation": 0.0}), dataset, study.dtype, None, None)
-    return prepared
-
-
-def _check_folds(study: Study, folds: Sequence[Any] | None) -> None:
-    """Refuse folds that no problem asks for, and problems whose folds are not given."""
-    wanted = [index for index, problem in enumerate(study.data_problems) if problem.folds and problem.folds.given]
-    if wanted and folds is None:
-        raise InputError(
-            f"problem.{wanted[0]}.validation has folds that are given: give them, as folds=[(train, test)]"
-        )
-    if folds is not None and not wanted:
-        raise InputError('folds are given, and no problem asks for them: validation = { folds = k, kind = "given" }')
-
-
-def _preparation(problem: Problem, split_seed: int | None) -> tuple[Any, ...]:
-    held_out = problem.validation
-    rows = _source(problem, held_out) if isinstance(held_out, str) else held_out
-    return *(getattr(problem, name) for name in PREPARED_BY), rows, split_seed
-
-
-def _dataset(index: int, problem: Problem, data: Arrays | None, sources: dict[str, Dataset], emit: OnEvent) -> Dataset:
-    key = repr(_source(problem))
-    if key not in sources:
-        given = problem.dataset or problem.path or problem.synthetic
-        if data is None and given is None:
-            raise InputError(f"problem.{index} names no data; give one of dataset, path and synthetic")
-        if data is not None and given is not None:
-            raise InputError(f"problem.{index} names data and arrays were given too; leave one of them out")
-        emit(Loading(str(problem.dataset or problem.path or ("arrays" if data else "synthetic"))))
-        if data is None:
-            sources[key] = _loaded(problem)
-        else:
-            X, y, *weights = data
-            found = from_arrays(X, y, targets=problem.targets, weights=weights[0] if weights else None)
-            found = found if problem.source == "auto" else replace(found, origin=problem.source)
-            sources[key] = replace(found, notes=(*found.notes, *([WEIGHTED] if weights else [])))
-    return sources[key]
-
-
-def _loaded(problem: Problem, held_out: str | None = None) -> Dataset:
-    """Return the rows of a problem, or those of the file that is held out."""
-    try:
-        return load(_source(problem, held_out))
-    except TooLargeError as error:
-        if problem.path is None or problem.source in ("map", "stream"):
-            raise
-        raise TooLargeError(f"{error}: {IN_FILES} leaves them in the file") from None
-
-
-def _source(problem: Problem, held_out: str | None = None) -> Source:
-    """Return where a problem's rows come from, or those of the file that is held out, read by the same keys."""
-    path = held_out or problem.path
-    synthetic: Any = problem.synthetic
-    if synthetic is not None and not isinstance(synthetic, dict):
-        synthetic = synthetic.model_dump(exclude_none=True)
-    source = Source(
-        dataset=None if held_out else problem.dataset,
-        path=path,
-        synthetic=None if held_out else synthetic,
-        beside=tuple(file for file in problem.files if file != path),
-        **{key: getattr(problem, key) for key in ("target", "format", "csv", "zero_based", "n_features", "weights")},
-        group=problem.folds.group if problem.folds else None,
-        source=problem.source,
-    )
-    return source.with_own_keys()
-
-
-def _prepared(
-    index: int, problem: Problem, dataset: Dataset, dtype: str, split_seed: int | None, folds: Sequence[Any] | None
-) -> list[Data]:
-    """Return the data of a problem's split, or of all of its folds."""
-    held, how = problem.validation, {name: getattr(problem, name) for name in PREPARED_BY}
-    how |= {"targets": find_loss(problem.loss).targets, "dtype": dtype}
-    try:
-        if isinstance(held, FoldKeys):
-            own = (
-                given_folds(folds or (), len(dataset.y), held.count)
-                if held.given
-                else make_folds(dataset, held, how["positive"])
-            )
-            noted = replace(dataset, notes=(*dataset.notes, *rare_classes(dataset, held)))
-            return prepare_folds(noted, own, **how)
-        validation = _loaded(problem, held) if isinstance(held, str) else held
-        return [prepare(dataset, validation=validation, split_seed=split_seed or 0, **how)]
-    except InputError as error:
-        raise type(error)(f"problem.{index} (loss {problem.loss!r}): {error}") from None
 
 
 def _open(

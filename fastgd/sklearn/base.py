@@ -1,8 +1,8 @@
 """What the estimators share: each is one trial of a study, which runs in memory."""
 
 import warnings
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Callable, Sequence
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from fastgd.common.errors import InputError
 from fastgd.datasets import Data
 from fastgd.plan.cohorts import model_of
 from fastgd.problems.activations import ACTIVATIONS
+from fastgd.runs.data.placing import in_memory_or_files
 from fastgd.runs.in_memory import Learnt, MemoryResults, learn, run_in_memory
 from fastgd.runs.stored.trained_models import layers_of
 from fastgd.sklearn.rows import Portion, Task, data_of, readable
@@ -24,6 +25,7 @@ from fastgd.sklearn.studies import optimizer_of, problem_of, strength, study_of
 from fastgd.study.config import Study
 
 Array = npt.NDArray[Any]
+Result = TypeVar("Result")
 LARGEST_SEED = 2**31 - 1
 
 
@@ -55,16 +57,19 @@ class GDEstimator(BaseEstimator):
             X, y or a parameter is wrong (mostly an `InputError`), or the training diverged.
         """
         starts = self._parameters if self.warm_start and hasattr(self, "_parameters") else None
-        X, y = self._checked(X, y, reset=starts is None)
-        self._declare(y)
-        tasks, weights = self._tasks(y), self._weights(X, y, sample_weight)
-        self._check_enough(y, weights)
-        train, held = self._split(Portion(X, tasks, weights))
-        data = data_of(train, held)
-        study = self._study(tasks, train.n, self._seed())
-        if starts is not None and [len(start) for start in starts] != self._sizes(study, data):
-            starts = None
-        found = run_in_memory(study, data, threads=self._threads, starts=starts)
+
+        def trained(copies: bool) -> tuple[Study, Sequence[Data], MemoryResults]:
+            rows, targets = self._checked(X, y, reset=starts is None, copies=copies)
+            self._declare(targets)
+            tasks, weights = self._tasks(targets), self._weights(rows, targets, sample_weight)
+            self._check_enough(targets, weights)
+            train, held = self._split(Portion(rows, tasks, weights))
+            data = data_of(train, held)
+            study = self._study(tasks, train.n, self._seed())
+            fit = starts is not None and [len(start) for start in starts] == self._sizes(study, data)
+            return study, data, run_in_memory(study, data, threads=self._threads, starts=starts if fit else None)
+
+        study, data, found = with_copies_or_without(trained, self.random_state)
         self._learnt: list[Learnt] = []
         self._take_results(study, data, found)
         return self
@@ -89,15 +94,18 @@ class GDEstimator(BaseEstimator):
         self.t_ = self._learnt[0].steps
         self._take_parameters(study, data, [learnt.parameters for learnt in self._learnt])
 
-    def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any]:
-        """Return rows as kernels read them, and targets as they were given but for their shape."""
+    def _checked(self, X: Any, y: Any, *, reset: bool, copies: bool = True) -> tuple[Any, Any]:
+        """Return rows as kernels read them, and targets as they were given but for their shape.
+
+        `copies`: rows of another type of floats are copied; else they take their type as they pass.
+        """
         X, y = validate_data(
             self,
             X,
             y,
             reset=reset,
             accept_sparse="csr",
-            dtype=self._dtype(),
+            dtype=self._dtype() if copies else [self._dtype(), "float64", "float32"],
             order="C",
             multi_output=self._several,
             y_numeric=self._numeric,
@@ -221,6 +229,22 @@ class GDEstimator(BaseEstimator):
         tags.input_tags.sparse = True
         tags.target_tags.required = True
         return tags
+
+
+def with_copies_or_without(train: Callable[[bool], Result], random_state: Any) -> Result:
+    """Return what is trained on copies of rows of another type, or, where memory is too small for them, without them.
+
+    The draws of a generator are the same then, and so are all bits.
+    """
+    generator = None if isinstance(random_state, int | np.integer) else check_random_state(random_state)
+    before = None if generator is None else generator.get_state()
+
+    def trained(copies: bool) -> Result:
+        if generator is not None:
+            generator.set_state(before)
+        return train(copies)
+
+    return in_memory_or_files(trained, True, False)
 
 
 def _biases(layer: Layer) -> Array:

@@ -4,6 +4,7 @@ import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from traceback import format_exc
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from sklearn.utils.validation import _check_method_params
 
 from fastgd.common.errors import InputError
 from fastgd.runs.in_memory import MemoryResults
-from fastgd.sklearn.base import GDEstimator
+from fastgd.sklearn.base import GDEstimator, with_copies_or_without
 from fastgd.sklearn.lanes import Outcome, Split, alike, run_together, sharing
 from fastgd.sklearn.rows import Portion
 from fastgd.sklearn.scores import Score, has_all_targets, measured, metrics_of
@@ -69,6 +70,15 @@ class Rows(NamedTuple):
     params: Mapping[str, Any]
     held: tuple[Any, Any] | None = None
     fitted: Fitted | None = None
+
+
+class Trained(NamedTuple):
+    """What candidates became on the folds at some places, by candidate and fold, with the scores that were measured."""
+
+    places: Sequence[int]
+    outcomes: Sequence[Sequence[Outcome]]
+    results: MemoryResults
+    scores: dict[str, Score] | None
 
 
 @dataclass(eq=False)
@@ -172,27 +182,36 @@ class Evaluation:
             leader = copy.copy(estimators[group[0]])
             if self.search.n_jobs is not None:
                 leader.n_jobs = self.search.n_jobs
-            splits, judged = _splits_of(leader, rows)
-            scores = self._measured(leader, splits, judged)
-            metrics = metrics_of(leader, train=self.search.return_train_score) if scores else []
-            of_one_size = alike(leader, splits)
-            if self.search.halving is not None:
-                _check_race(leader, len(groups), len(of_one_size))
-            for places in of_one_size:
-                own = [splits[place] for place in places]
-                outcomes, results = run_together(
-                    [estimators[place] for place in group],
-                    leader,
-                    own,
-                    metrics,
-                    f"study {len(self.results)}",
-                    self.search.halving,
-                    curves=self.search.curves,
-                )
+            together = partial(self._together, [estimators[place] for place in group], leader, rows, len(groups))
+            for places, outcomes, results, scores in with_copies_or_without(together, leader.random_state):
                 self.results.append(results)
                 for at, place in enumerate(places):
                     of_fold = {numbers[member]: outcomes[k][at] for k, member in enumerate(group)}
                     self._enter(some, rows, rows.folds[place], of_fold, scores)
+
+    def _together(
+        self, own: Sequence[GDEstimator], leader: GDEstimator, rows: Rows, groups: int, copies: bool
+    ) -> list[Trained]:
+        """Train candidates that share a study, one of `groups`, on all folds; `copies`: of rows of another type."""
+        splits, judged = _splits_of(leader, rows, copies=copies)
+        scores = self._measured(leader, splits, judged)
+        metrics = metrics_of(leader, train=self.search.return_train_score) if scores else []
+        of_one_size = alike(leader, splits)
+        found: list[Trained] = []
+        if self.search.halving is not None:
+            _check_race(leader, groups, len(of_one_size))
+        for places in of_one_size:
+            outcomes, results = run_together(
+                own,
+                leader,
+                [splits[place] for place in places],
+                metrics,
+                f"study {len(self.results) + len(found)}",
+                self.search.halving,
+                curves=self.search.curves,
+            )
+            found.append(Trained(places, outcomes, results, scores))
+        return found
 
     def _measured(self, leader: GDEstimator, splits: Sequence[Split], judged: bool) -> dict[str, Score] | None:
         """Return the scores that the engine measures: of held-out rows by which it judges, and which count alike."""
@@ -299,13 +318,13 @@ def _check_race(leader: GDEstimator, studies: int, sizes: int) -> None:
         raise InputError(f"halving: batch_size = {leader.batch_size!r} is all rows of some folds; choose another")
 
 
-def _splits_of(leader: GDEstimator, rows: Rows) -> tuple[list[Split], bool]:
+def _splits_of(leader: GDEstimator, rows: Rows, *, copies: bool) -> tuple[list[Split], bool]:
     """Return the splits of rows, and whether trials are judged by the rows that are held out.
 
     They are not where an estimator stops early by rows of its own, nor where a held-out row has a label that no row
     has from which the estimator could know it.
     """
-    X, y = leader._checked(rows.X, rows.y, reset=True)
+    X, y = leader._checked(rows.X, rows.y, reset=True, copies=copies)
     leader._declare(y)
     tasks, judged, splits = leader._tasks(y), True, []
     for fold in rows.folds:
@@ -314,7 +333,7 @@ def _splits_of(leader: GDEstimator, rows: Rows) -> tuple[list[Split], bool]:
         weights = leader._weights(X, y, rows.params.get("sample_weight"), which)
         leader._check_enough(y, weights)
         train = Portion(X, tasks, weights, np.ascontiguousarray(which, np.int32) if shared else None)
-        held = train.only(fold.test)._replace(weights=None) if shared else _held(leader, rows)
+        held = train.only(fold.test)._replace(weights=None) if shared else _held(leader, rows, copies=copies)
         if leader.early_stopping:
             train, held = leader._split(train)
         judged = judged and held is not None and not leader.early_stopping
@@ -322,10 +341,10 @@ def _splits_of(leader: GDEstimator, rows: Rows) -> tuple[list[Split], bool]:
     return splits, judged
 
 
-def _held(leader: GDEstimator, rows: Rows) -> Portion | None:
+def _held(leader: GDEstimator, rows: Rows, *, copies: bool) -> Portion | None:
     """Return the held-out rows of a single fold; None where they have labels that the estimator does not know."""
     X, y = rows.held or (None, None)
     if not leader._knows(y):
         return None
-    X, y = leader._checked(X, y, reset=False)
+    X, y = leader._checked(X, y, reset=False, copies=copies)
     return Portion(X, leader._tasks(y))

@@ -1,4 +1,4 @@
-"""From arrays that scikit-learn has checked to what the engine sees; rows that need no change are not copied."""
+"""From arrays that scikit-learn has checked to what the engine sees; rows are not copied."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +10,9 @@ import numpy.typing as npt
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
 from fastgd.datasets.csr import canonical
-from fastgd.datasets.record import Numbered
+from fastgd.datasets.prepare import in_place
+from fastgd.datasets.record import Dataset, Numbered
+from fastgd.datasets.staged_rows import StagedRows
 
 Array = npt.NDArray[Any]
 
@@ -66,11 +68,9 @@ class Portion(NamedTuple):
 
 
 def readable(X: Any, dtype: str) -> Any:
-    """Return rows (n, d) as kernels read them: of one type, C-contiguous or CSR, and not read-only."""
-    if hasattr(X, "toarray"):
-        X = canonical(X, "X")
-        return X if X.data.flags.writeable and X.dtype == dtype else X.astype(dtype, copy=True)
-    return _owned(X, dtype)
+    """Return rows (n, d) of floats as kernels read them: C-contiguous or CSR; of another type as they pass."""
+    rows = canonical(X, "X") if hasattr(X, "toarray") else np.ascontiguousarray(X)
+    return in_place(Dataset("X", rows, np.zeros(0), Numbered(rows.shape[1]), ""), None, dtype)[0]
 
 
 def _owned(values: Any, dtype: Any) -> Array:
@@ -111,6 +111,7 @@ def data_of(train: Portion, held: Portion | None = None, name: str = "arrays", *
             y_validation=None if held is None else y if shared else _owned(held.tasks[number].y, dtype),
             features=Numbered(train.X.shape[1]),
             fingerprint=f"{name}, {task.name}",
+            origin="map" if isinstance(train.X, StagedRows) else "memory",  # whose copies the memory does not hold
             dataset=name,
             classes=tuple(range(task.classes)),
             targets=task.targets,

@@ -55,7 +55,7 @@ def study_of(random: np.random.Generator) -> fastgd.Study:
 def planned(study: fastgd.Study) -> tuple[float, int]:
     """Return the bytes that a study is said to take, and how many trials it has."""
     from fastgd.plan.planner import make_plan
-    from fastgd.runs.runner import load_data
+    from fastgd.runs.data.loading import load_data
 
     plan = make_plan(study) if study.landscapes else make_plan(study, load_data(study, None, lambda _: None))
     summary = plan.summary(2)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastgd.common.errors import InputError
-from fastgd.datasets.csr import assembled, canonical
+from fastgd.datasets.csr import assembled, canonical, cut
 from fastgd.datasets.record import CSR, Floats, Matrix, OwnMap
 
+VALUES_AT_ONCE = 1 << 21  # that are read and written together
 Check = Callable[[int], None]  # is told how many bytes were written
 
 
@@ -120,6 +121,13 @@ class RowsWriter:
         """Close the files as they are."""
         for file in self._files.values():
             file.abandon()
+
+
+def pieces_of(X: Matrix) -> Iterator[Matrix]:
+    """Yield rows in memory some at a time."""
+    step = max(1, VALUES_AT_ONCE * X.shape[0] // max(1, X.size))
+    for start in range(0, X.shape[0], step):
+        yield X[start : start + step] if isinstance(X, np.ndarray) else cut(X, start, start + step)
 
 
 def matrix(arrays: dict[str, NDArray[Any]], columns: int) -> Matrix:

@@ -1,6 +1,6 @@
 """Datasets whose rows stay in files: where they come from, and what stands in their folder of the cache."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,12 +9,13 @@ import numpy as np
 
 from fastgd.common.errors import InputError
 from fastgd.common.remote import is_remote
+from fastgd.common.watched import watched
 from fastgd.datasets.mapped import row_cache
-from fastgd.datasets.mapped.array_files import Check, RowsWriter, open_matrix, writing
-from fastgd.datasets.mapped.row_files import OF_FORMAT
+from fastgd.datasets.mapped.array_files import RowsWriter, open_matrix, pieces_of, writing
+from fastgd.datasets.mapped.row_files import OF_FORMAT, Written, in_place
 from fastgd.datasets.readers import csv, npz, svm, tables
 from fastgd.datasets.readers.parts import files_of
-from fastgd.datasets.readers.reading import COMPRESSED, CORRUPT, Format, Member, Reading
+from fastgd.datasets.readers.reading import COMPRESSED, CORRUPT, Format, Member, Reading, reading
 from fastgd.datasets.record import Dataset, Matrix, Numbered, Place, row_number
 
 BESIDE = ("y", "weights", "groups")  # the arrays that are read into memory
@@ -27,16 +28,49 @@ def read(file: Path, kind: Format, keys: Reading, origin: Literal["map", "stream
     It equals the dataset that is read into memory, to the fingerprint. What had to be written for it, or computed of
     all rows, is in the cache for the next time.
     """
-    keys = keys._replace(whole=False)
-    files = [*_files(file, kind), *(keys.beside if keys.zero_based == "auto" else ())]
-    root = str(file if is_remote(file) else file.absolute())  # the names of folders below it may make columns
-    key = row_cache.key_of(files, repr((root, kind, keys._replace(beside=()))))
+    keys, key = keys._replace(whole=False), key_of(file, kind, keys)
+
+    def require_same() -> None:
+        if key_of(file, kind, keys) != key:
+            raise InputError(f"{file}: it was changed while it was read; run again when it is complete")
 
     def make(folder: Path) -> dict[str, Any]:
-        return _made(file, kind, keys, folder)
+        found = _made(file, folder, lambda start: OF_FORMAT[kind](file, keys, start))
+        require_same()  # else rows of other files would be found under the name of these
+        return found
 
     entry = row_cache.found_or_made(key, str(file), make)
-    return replace(_opened(file, kind, keys, entry), origin=origin)
+    dataset = _opened(file, kind, keys, entry)
+    dataset = replace(dataset, files=watched(dataset.arrays))
+    if "in_place" in entry.meta:
+        require_same()
+    return replace(dataset, origin=origin)
+
+
+def keep(file: Path, kind: Format, keys: Reading, dataset: Dataset) -> None:
+    """Have what `read` makes of a file in the cache, from what was read into memory, unless it was changed since."""
+    if key_of(file, kind, keys) == dataset.key:
+
+        def write(start: Callable[[], RowsWriter]) -> Written:
+            if stands := in_place(kind, file):
+                return Written(dataset, stands)
+            writer = start()
+            for rows in pieces_of(dataset.X):
+                writer.append(rows)
+            writer.close()
+            return Written(dataset)
+
+        row_cache.found_or_made(dataset.key, str(file), lambda folder: _made(file, folder, write))
+
+
+def key_of(file: Path, kind: Format, keys: Reading) -> str:
+    """Return the name of what is made of a file, or of a folder of files, as they are now."""
+    files = [*_files(file, kind), *(keys.beside if keys.zero_based == "auto" else ())]
+    for beside in keys.beside:
+        with reading(beside):  # which names it where there is none
+            beside.stat()
+    root = str(file if is_remote(file) else file.absolute())  # the names of folders below it may make columns
+    return row_cache.key_of(files, repr((root, kind, keys._replace(beside=(), whole=False))))
 
 
 def size_in_memory(file: Path, kind: Format) -> int:
@@ -58,18 +92,21 @@ def _files(file: Path, kind: Format) -> list[Path]:
     return files_of(file) if kind in tables.OPENERS else [file]
 
 
-def _made(file: Path, kind: Format, keys: Reading, folder: Path) -> dict[str, Any]:
-    """Write the rows of a file, and what else there is of its dataset, into a folder; return what describes them."""
+def _made(file: Path, folder: Path, write: Callable[[Callable[[], RowsWriter]], Written]) -> dict[str, Any]:
+    """Write the rows of a file, and what else there is of its dataset, into a folder; return what describes them.
+
+    `write` is given what begins to write rows: it may be called again, and then begins anew.
+    """
     writers: list[RowsWriter] = []
 
     def start() -> RowsWriter:
         for writer in writers:
             writer.abandon()
-        writers.append(RowsWriter(folder, str(file), _within_limit(folder.parent, file)))
+        writers.append(RowsWriter(folder, str(file), row_cache.Room(folder.parent, str(file)).take))
         return writers[-1]
 
     try:
-        dataset, in_place = OF_FORMAT[kind](file, keys, start)
+        dataset, stands = write(start)
     finally:
         for writer in writers:
             writer.abandon()
@@ -80,25 +117,9 @@ def _made(file: Path, kind: Format, keys: Reading, folder: Path) -> dict[str, An
     numbered = isinstance(dataset.features, Numbered)
     found: dict[str, Any] = {"fingerprint": dataset.fingerprint, "notes": dataset.notes, "targets": dataset.targets}
     found["features"] = len(dataset.features) if numbered else list(dataset.features)
-    if in_place:
-        found["in_place"] = [in_place.offset, in_place.shape, in_place.dtype.str]
+    if stands:
+        found["in_place"] = [stands.offset, stands.shape, stands.dtype.str]
     return found
-
-
-def _within_limit(cache: Path, file: Path) -> Check:
-    """Return what refuses to write more than the cache may take."""
-    most, written = row_cache.limit(cache), 0
-
-    def check(size: int) -> None:
-        nonlocal written
-        written += size
-        if written > most:
-            raise InputError(
-                f"{file}: its rows take more than {most / 1e9:,.1f} GB in a form that maps, which is all that may be "
-                f"written to {cache}: {row_cache.LIMIT} = {4 * most}, for example, in the environment permits more"
-            )
-
-    return check
 
 
 def _opened(file: Path, kind: Format, keys: Reading, entry: row_cache.Entry) -> Dataset:

@@ -20,12 +20,14 @@ from filelock import BaseFileLock, Timeout
 
 from fastgd.common.errors import InputError
 from fastgd.common.folders import cache_folder, lock_of
+from fastgd.common.numbers import amount
 from fastgd.common.remote import is_remote
 from fastgd.datasets.mapped.array_files import writing
 
 VERSION = 1  # of what is written there
 LIMIT = "FASTGD_DATA_CACHE_BYTES"
 LEAST_LIMIT, SHARE_OF_DISK = 20e9, 0.1
+LEFT_FREE = 1 << 20  # bytes of the disk, for what else stands in a folder beside the rows
 META = "meta.json"
 _log = logging.getLogger("fastgd")
 _used: dict[Path, int] = {}  # the descriptions that this process keeps open, and locked
@@ -81,7 +83,9 @@ def limit(folder: Path) -> int:
     if given is None:
         return int(max(LEAST_LIMIT, SHARE_OF_DISK * shutil.disk_usage(folder).total))
     try:
-        return int(float(given))
+        if (found := int(float(given))) < 0:
+            raise ValueError(given)
+        return found
     except (ValueError, OverflowError):
         raise InputError(f"{LIMIT} must be a number of bytes; found {given!r}") from None
 
@@ -194,6 +198,43 @@ def _delete(folder: Path) -> None:
 
 
 # --- the bound --------------------------------------------------------------------------------------------------------
+
+
+class Room:
+    """The room for a folder that is being written: others that are not in use make way, so that the bound holds.
+
+    They do so, too, where the disk has no more room. Without a folder of the cache there is nothing to make way.
+
+    Parameters
+    ----------
+    cache : Path
+    source : str
+        What messages call what is written.
+    """
+
+    def __init__(self, cache: Path, source: str) -> None:
+        self._cache, self._source, self._most, self._taken = cache, source, limit(cache), 0
+        self._others = sum(entry.bytes for entry in entries(cache))
+
+    def take(self, size: int) -> None:
+        """Say that so many bytes are about to be written.
+
+        Raises
+        ------
+        InputError
+            They are more than the cache may take.
+        """
+        self._taken += size
+        if self._taken > self._most:
+            raise InputError(
+                f"{self._source}: its rows take more than {amount(self._most, 'B')} in a form that maps, which is all "
+                f"that may be written to {self._cache}: {LIMIT} = {4 * max(self._most, self._taken)}, for example, in "
+                "the environment permits more"
+            )
+        free = shutil.disk_usage(self._cache).free
+        lacking = max(self._others + self._taken - self._most, size + LEFT_FREE - free)
+        if lacking > 0 and self._others:
+            self._others -= shrink(self._cache, max(0, self._others - lacking))
 
 
 def entries(cache: Path) -> list[Entry]:

@@ -14,12 +14,10 @@ import numpy as np
 from fastgd.datasets import frames
 from fastgd.datasets.arrays import of_rows
 from fastgd.datasets.csr import check_columns
-from fastgd.datasets.mapped.array_files import RowsWriter
+from fastgd.datasets.mapped.array_files import VALUES_AT_ONCE, RowsWriter
 from fastgd.datasets.readers import arrow, csv, lists, npz, svm, tables
 from fastgd.datasets.readers.reading import Beside, Format, Member, Reading, take_beside
 from fastgd.datasets.record import Dataset, Place, row_number, shifted
-
-VALUES_AT_ONCE = 1 << 21  # that are read and written together
 
 
 class Written(NamedTuple):
@@ -33,8 +31,10 @@ def of_npz(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Writte
     """Return the dataset of an .npz file, whose rows are mapped where they stand if they can be."""
     beside = npz.arrays(file, "y", *keys.beside_targets)
     found = npz.member(file, "X")
-    if len(found.shape) != 2:
+    if len(found.shape) != 2 or 0 in found.shape:
         return Written(npz.read(file, keys))  # which refuses it
+    if found.offset is not None:
+        npz.check_sum(file, "X")
     if found.maps:
         return Written(npz.dataset_of(file, found.map(file), beside, keys), found)
     writer = start()
@@ -64,18 +64,31 @@ def of_table(kind: Format, file: Path, keys: Reading, start: Callable[[], RowsWr
     if not table.lists:
         pieces = map(tables.frame_of, table.pieces(None, VALUES_AT_ONCE))
         return _of_frames(pieces, file, keys, start(), table.notes, table.place)
-    single = kind == "arrow" and table.parts.files == [file] and table.lists != lists.SPARSE
-    in_place = arrow.member(file, table.lists[0]) if single else None
+    stands = _vectors_of(table, kind)
     writer, beside, first = start(), [], 0
-    for piece in table.pieces(names if in_place else [*table.lists, *names], VALUES_AT_ONCE):
-        if not in_place:
+    for piece in table.pieces(names if stands else [*table.lists, *names], VALUES_AT_ONCE):
+        if not stands:
             writer.append(lists.rows(piece, table.lists, file, keys.n_features, shifted(table.place, first)))
         beside.append(tables.frame_of(piece.select(names)))
         first += piece.num_rows
     found = Beside(_joined(beside), keys, file, table.place)
-    X = in_place.map(file) if in_place else writer.close(keys.n_features)
+    X = stands.map(file) if stands else writer.close(keys.n_features)
     dataset = of_rows(str(file), X, found.y, None, table.notes, table.place, found.targets)
-    return Written(found.joined(dataset), in_place)
+    return Written(found.joined(dataset), stands)
+
+
+def in_place(kind: Format, file: Path) -> Member | None:
+    """Return where the rows of a file stand such that they can be used there; None: they do not."""
+    if kind == "npz":
+        found = npz.member(file, "X")
+        return found if found.maps else None
+    return _vectors_of(tables.opened(kind, file, in_memory=False), kind) if kind == "arrow" else None
+
+
+def _vectors_of(table: tables.Table, kind: Format) -> Member | None:
+    """Return where the vectors of a table stand such that they can be used there."""
+    single = kind == "arrow" and table.parts.files == [table.parts.file] and len(table.lists) == 1
+    return arrow.member(table.parts.file, table.lists[0]) if single else None
 
 
 def of_csv(file: Path, keys: Reading, start: Callable[[], RowsWriter]) -> Written:

@@ -2,6 +2,7 @@
 
 import bz2
 import csv
+import errno
 import gzip
 import io
 import lzma
@@ -100,6 +101,9 @@ def reading(file: Path) -> Iterator[None]:
     except MemoryError as error:
         raise TooLargeError(f"{file} cannot be read: it takes more memory than this process gets") from error
     except CORRUPT as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:  # as a file is mapped
+            why = "it takes more addresses than this process gets, also where its rows stay there (ulimit -v)"
+            raise TooLargeError(f"{file} cannot be read: {why}") from error
         reason = str(error).strip().removeprefix("Error tokenizing data. C error: ").partition("\n")[0]
         raise InputError(f"{file} cannot be read: {reason or type(error).__name__}") from error
 

@@ -21,9 +21,10 @@ from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.runs.clock import Clock, TimeIsOver
 from fastgd.runs.dask.collecting import CollectingSink, Paused
 from fastgd.runs.dask.messages import Answer, DataKey, End, States, Task, Terms
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.executor import parameters_only
 from fastgd.runs.interruption import Interruption
-from fastgd.runs.runner import load_data, versions
+from fastgd.runs.runner import versions
 from fastgd.runs.units.unit_run import run_unit
 
 MOST_DATA = 2  # of how many studies a worker keeps the data that it has loaded

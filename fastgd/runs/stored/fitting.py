@@ -18,9 +18,10 @@ from fastgd.plan.estimates import memory
 from fastgd.plan.planner import make_plan
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.runs.clock import Clock
+from fastgd.runs.data.loading import load_all_rows, with_weights
 from fastgd.runs.reporting.events import Compiling, Event
 from fastgd.runs.reporting.reports import OnEvent, reported
-from fastgd.runs.runner import Elsewhere, folder_of, load_all_rows, run, with_weights
+from fastgd.runs.runner import Elsewhere, folder_of, run
 from fastgd.runs.stored.retraced import retrace
 from fastgd.runs.stored.solutions import report_steps, solutions_of, trials_of_one_problem, unit_of
 from fastgd.runs.stored.trained_models import model_from, study_of

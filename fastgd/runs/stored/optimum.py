@@ -7,9 +7,9 @@ from fastgd.common.errors import InputError
 from fastgd.datasets.arrays import Arrays
 from fastgd.optima import CONVEX
 from fastgd.plan.cohorts import split_labels
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.optima import is_convex, store_optima
 from fastgd.runs.reporting.reports import OnEvent, reported
-from fastgd.runs.runner import load_data
 from fastgd.store.folder import extending
 from fastgd.study.config import Study
 

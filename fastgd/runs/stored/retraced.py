@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.watched import require_unchanged
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
 from fastgd.plan.units.cohort import CohortUnit
@@ -32,6 +33,11 @@ def retrace(unit: CohortUnit, data: Data, steps: Array, clock: Clock, threads: T
     clock : Clock
         Reports the steps.
     threads : Threads
+
+    Raises
+    ------
+    InputError
+        A file whose rows are mapped was changed.
     """
     unit = replace(unit, record=Record())  # nothing but the loss is measured
     schedule = ScheduleValues.of(unit)
@@ -50,6 +56,7 @@ def retrace(unit: CohortUnit, data: Data, steps: Array, clock: Clock, threads: T
             if schedule.feedback and stop % unit.batches == 0:
                 schedule.judge(stop, cohort.alive, recorder.validation_loss(cohort, report))
         found[place], begin = cohort.parameters()[0], step
+    require_unchanged(data.files)
     return found
 
 

@@ -15,8 +15,8 @@ from fastgd.datasets.arrays import Arrays
 from fastgd.datasets.load import counts_from_0
 from fastgd.plan.cohorts import fingerprint_names, labels, model_of
 from fastgd.problems import find_loss
+from fastgd.runs.data.loading import load_data
 from fastgd.runs.reporting.events import Event
-from fastgd.runs.runner import load_data
 from fastgd.study.config import Problem, Study
 
 

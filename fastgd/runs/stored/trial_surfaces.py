@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from fastgd.analysis import Results
 from fastgd.common.errors import InputError, nearest
+from fastgd.common.watched import require_unchanged
 from fastgd.core.compile import require_compiler
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
@@ -218,6 +219,7 @@ class _Survey:
         self._grid, self._solutions, self._clock = grid, solutions, clock
         self._spec, self._scale = solutions[0].unit.spec, solutions[0].unit.scale
         self._require_memory(data)
+        self._files = data.files
         self._objective = Objective(self._spec.loss, data.X, data.y_and_weights, self._spec.model, threads, data.rows)
         self._groups, self._epsilon = self._spec.model.groups(data.X.shape[1]), float(np.finfo(data.X.dtype).eps)
         self._emit, clock.report = emit, None
@@ -248,6 +250,7 @@ class _Survey:
         paths, captured = self._paths(plane)
         x, y = self._axes(plane, places, paths)
         loss = self._over(plane, x, y)
+        require_unchanged(self._files)
         grid, first = self._grid, self._solutions[0]
         info = TrialSurfaceInfo(
             problem=str(first.row["problem"]),

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from fastgd.common.watched import require_unchanged
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
 from fastgd.engine.lanes import selected
@@ -71,7 +72,7 @@ class CohortRun(UnitWork):
     """
 
     def __init__(self, unit: CohortUnit, data: Data, sink: Sink, clock: Clock, threads: Threads) -> None:
-        self.unit, self.schedule = unit, ScheduleValues.of(unit)
+        self.unit, self.schedule, self._files = unit, ScheduleValues.of(unit), data.files
         self.cohort = make_cohort(unit, data.X, data.y_and_weights, threads, self.schedule, data.rows)
         super().__init__(unit, self.cohort, unit.trial_ids, sink, clock)
         self.recorder = Recorder(
@@ -95,6 +96,10 @@ class CohortRun(UnitWork):
             self._train()
         self.clock.enter("store")
         self._hand_over_trials()
+
+    def require_right(self) -> None:
+        """Raise InputError where a file whose rows are mapped was changed."""
+        require_unchanged(self._files)
 
     def _train(self) -> None:
         unit = self.unit
@@ -284,6 +289,7 @@ class CohortRun(UnitWork):
 
     def _hand_over_state(self, name: str, lanes: Array, steps: int) -> None:
         """Hand over the state of some lanes under a name; `steps`: how many they took, or had when they ended."""
+        self.require_right()
         unit, own = self.unit, {name: values[lanes] for name, values in self.own_state().items()}
         courses = tuple(unit.courses[lane] if unit.courses else "" for lane in lanes)
         info = StateInfo(name, courses, tuple(unit.ids[lane][0] for lane in lanes), steps)

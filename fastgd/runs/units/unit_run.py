@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 
+from fastgd.common.watched import require_unchanged
 from fastgd.core.threads import Threads
 from fastgd.datasets import Data
 from fastgd.plan.units.cohort import CohortUnit
@@ -23,6 +24,8 @@ def run_unit(
 ) -> None:
     """Run a unit from its start to its end; its results have the same bits wherever it runs.
 
+    Rows that are mapped must not change meanwhile: what the unit has found is not to be stored then.
+
     Parameters
     ----------
     unit : CohortUnit, SwarmUnit or SurfaceUnit
@@ -37,15 +40,20 @@ def run_unit(
 
     Raises
     ------
+    InputError
+        A file whose rows are mapped was changed.
     TimeIsOver
         The time was over before the unit ended, and it has no results: a part of a swarm, a surface, or a cohort of
         which only parameters are wanted. The trials of any other cohort end as "timeout" then.
     """
     with Threads(None) if threads is None else nullcontext(threads) as pool:
         if isinstance(unit, SurfaceUnit):
-            sink.surface(unit.problem, surface_of(unit, data, clock, pool), unit.specification)
+            surface = surface_of(unit, data, clock, pool)
+            require_unchanged(() if data is None else data.files)
+            sink.surface(unit.problem, surface, unit.specification)
         elif isinstance(unit, SwarmUnit):
             SwarmRun(unit, sink, clock, pool).run()
         else:
             assert data is not None
             CohortRun(unit, data, sink, clock, pool).run()
+            require_unchanged(data.files)

@@ -54,6 +54,9 @@ class UnitWork:
         """Take over what `own_state` returned."""
         raise NotImplementedError
 
+    def require_right(self) -> None:
+        """Raise InputError where what was computed is not to be stored."""
+
     def spent(self, stage: str) -> float:
         """Return the seconds of a stage that the unit has taken, in this run and in those before."""
         return self.clock.seconds[stage] - self._before[stage]
@@ -66,6 +69,7 @@ class UnitWork:
 
     def save_as(self, name: str, own: Mapping[str, Any], engine: Mapping[str, Any], *, cut: bool = False) -> None:
         """Save a state under the name of a unit."""
+        self.require_right()
         with self.clock.stage("store"):
             self.sink.save(name, self.packed(own, engine), cut=cut)
 
