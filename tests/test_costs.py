@@ -194,6 +194,16 @@ def test_a_lane_costs_more_in_a_narrow_tile():
         assert narrow > wide > wider, changes
 
 
+def test_two_threads_that_share_a_batch_each_take_the_step():
+    one, two, four = (Pace(Machine(50.0 * k, 100.0 * k, 10.0 * k), k) for k in (1, 2, 4))
+    long = {"n": 64 * N, "d": 100, "optimizer": {**SGD, "name": "adam"}, "batch_size": 256}
+    (unit,) = plan_of(**long).units
+    assert unit.spec.kernel.halves
+    alone, shared = (cost_of(pace, **long).training for pace in (one, two))
+    assert alone / 2 < shared < alone
+    assert cost_of(four, **long).training == pytest.approx(shared), "two share it, however many there are"
+
+
 def test_both_limits_of_the_machine_count():
     slow_memory, slow_arithmetic = Pace(Machine(100.0, 200.0, 2.0), 2), Pace(Machine(10.0, 20.0, 20.0), 2)
     for engine, (changes, sparse) in ENGINES.items():

@@ -51,6 +51,9 @@ SECONDS_PER_SINGLE_LANE_ROW = {"train": 18e-9, "evaluate": 9e-9}
 SECONDS_PER_MAPPED_BYTE = 0.15e-9  # of rows in a file whose pages the system holds, on a thread
 SECONDS_PER_FORMED_VALUE = 2.0e-9  # that is standardised or rounded as kernels pass over it, on a thread
 SECONDS_PER_TILE_STEP = 0.13e-6
+SECONDS_PER_MEETING = 1e-6  # of two threads that share a batch
+SHARED_BATCH_FACTOR = 1.25  # of a batch that they share: in each step one waits for the other
+PASSES_OVER_HALVES = 3  # over a tile's gradient, whose halves are kept and added
 SECONDS_PER_CALL = 0.09e-3  # of kernels: calls end with an epoch, at a checkpoint and with a large batch
 LINE_EVALUATIONS_PER_STEP = 12  # of a line search
 LINE_CALLS_PER_STEP = 5  # of one by X'X
@@ -232,7 +235,7 @@ class _Rows:
             return computing + reading + SECONDS_PER_SINGLE_LANE_ROW[what]
         if self.kernel.network and not self.single:
             computing *= LAYER_FACTOR[min(2, max(1, width // 32))]
-        reading *= passes if self.kernel.parts else 1
+        reading *= passes if self.kernel.parts or self.kernel.halves else 1  # whose gradient is summed behind
         return max(computing, reading) + UNHIDDEN_SHARE * min(computing, reading)
 
     def _units(self, derivative: bool) -> float:
@@ -325,9 +328,19 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
         lane = rows.speed.of_operations(of_loss(spec.loss)) + margin
         values = unit.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
         snapshots += unit.steps * (margins + LINE_EVALUATIONS_PER_STEP * (values + SECONDS_PER_CALL))
-    step = unit.n / unit.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(unit, rows)
+    batch, update = unit.n / unit.batches * rows.seconds("train") * rows.tiles, rows.tiles * _update(unit, rows)
     calls += SECONDS_PER_CALL * unit.steps if spec.kernel.parts else 0.0
-    return calls + snapshots + unit.steps * rows.speed.shared(step, side_by_side(unit))
+    if spec.kernel.halves:
+        return calls + unit.steps * (_in_halves(unit, rows, batch) + update)
+    return calls + snapshots + unit.steps * rows.speed.shared(batch + update, side_by_side(unit))
+
+
+def _in_halves(unit: CohortUnit, rows: _Rows, batch: float) -> float:
+    """Return the seconds of a batch that two threads share; each of them takes the rule's step, of all lanes."""
+    numbers = unit.spec.parameters(unit.d) * (unit.lanes + unit.padding)
+    kept = PASSES_OVER_HALVES * numbers * unit.itemsize * rows.speed.byte / CACHE_BANDWIDTH_FACTOR
+    shared = batch / 2 * SHARED_BATCH_FACTOR + SECONDS_PER_MEETING
+    return kept + (batch if rows.speed.threads == 1 else shared)
 
 
 def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
