@@ -52,10 +52,17 @@ def over_file(n: int, d: int, optimizers: dict[str, dict[str, Any]], **fields: A
     return over_data(n, d, optimizers, problem=problem, order="blocks", **fields)
 
 
+def over_digits(optimizers: dict[str, dict[str, Any]], **fields: Any) -> Study:
+    """Return a study of softmax over few rows of ten classes."""
+    problem = {"synthetic": None, "dataset": "digits", "standardize": True}
+    return over_data(0, 0, optimizers, loss="softmax", problem=problem, **fields)
+
+
 def on_landscape(landscape: str, starts: dict[str, Any], optimizers: list[str], **fields: Any) -> Study:
-    """Return a study on a landscape."""
+    """Return a study on a landscape; `noise` is that of its gradients."""
+    problem = {"landscape": landscape, "noise": fields.pop("noise", 0.0)}
     blocks = [{"name": name, "lr": {"log": [1e-4, 1e-2], "num": 4}} for name in optimizers]
-    return Study(name="costs", problem={"landscape": landscape}, starts=starts, optimizer=blocks, **fields)
+    return Study(name="costs", problem=problem, starts=starts, optimizer=blocks, **fields)
 
 
 STUDIES = {
@@ -72,9 +79,22 @@ STUDIES = {
     "roots": lambda: over_data(
         20_000, 200, {"adagrad": RATES, "rmsprop": RATES, "lamb": RATES}, epochs=5, batch_size=16
     ),
-    "softmax": lambda: over_data(
-        0, 0, {"sgd": RATES}, loss="softmax", epochs=50, batch_size=64,
-        problem={"synthetic": None, "dataset": "digits", "standardize": True},
+    "softmax": lambda: over_digits({"sgd": RATES}, epochs=50, batch_size=64),
+    "lone softmax": lambda: over_digits({"adam": {"lr": 1e-3}}, epochs=200, batch_size=32),
+    "few lanes": lambda: over_data(200_000, 100, {"sgd": {"lr": [1e-3, 3e-3, 1e-2, 3e-2]}}, epochs=8, batch_size=64),
+    "many": lambda: over_data(
+        200, 10, {"sgd": RATES, "adam": RATES}, epochs=20, batch_size=[1, 8, 64], seed=[*range(20)]
+    ),
+    "tiny rows": lambda: over_data(
+        500, 10, {"momentum": {"lr": {"log": [1e-4, 1e-2], "num": 1_000}}}, epochs=20, batch_size=1
+    ),
+    "curve": lambda: over_data(2_000, 20, {"sgd": RATES}, epochs=500, batch_size=64),
+    "race": lambda: over_data(
+        50_000, 50, {"sgd": RATES, "adam": RATES}, epochs=27, batch_size=64,
+        search={"halving": {"factor": 3, "start": 1}},
+    ),
+    "states": lambda: over_data(
+        20_000, 500, {"adam": RATES}, epochs=5, batch_size=[16, 64], record={"state": True}
     ),
     "squares": lambda: over_data(
         100_000, 50, {"sgd": RATES, "adam": RATES}, steps=4_000, loss="squared", record={"every": {"log": 20}}
@@ -90,6 +110,9 @@ STUDIES = {
     "network": lambda: over_network(20_000, [50, 64], {"momentum": RATES, "adam": RATES}, epochs=3, batch_size=64),
     "deep": lambda: over_network(
         10_000, [8, 64, 64], {"adam": RATES}, epochs=3, batch_size=64, activation="tanh", dtype="float32"
+    ),
+    "rows of a network": lambda: over_network(
+        2_000, [8, 64, 64], {"adam": RATES}, epochs=3, batch_size=1, activation="tanh"
     ),
     "lone network": lambda: over_network(
         20_000, [50, 64, 64], {"adam": {"lr": 1e-3}}, epochs=5, batch_size=64, activation="tanh"
@@ -112,6 +135,12 @@ STUDIES = {
         20_000, 20_000, {"sgd": RATES, "momentum": RATES, "adam": RATES}, epochs=2, batch_size=[1, 64],
         synthetic={"nonzeros": 50},
     ),
+    "all sparse rows": lambda: over_data(
+        20_000, 5_000, {"momentum": RATES}, steps=60, synthetic={"nonzeros": 50}
+    ),
+    "sparse penalty": lambda: over_data(
+        20_000, 20_000, {"sgd": RATES}, epochs=5, batch_size=1, synthetic={"nonzeros": 50}, problem={"l2": 1e-4}
+    ),
     "checkpoints": lambda: over_data(
         100_000, 20, {"sgd": RATES}, epochs=2, batch_size=64, record={"every": {"log": 200}, "metrics": ["accuracy"]}
     ),
@@ -122,6 +151,7 @@ STUDIES = {
         20_000, 50, {"sgd": RATES}, epochs=50, batch_size=256, record={"metrics": ["grad_norm"], "parameters": "all"}
     ),
     "basins": lambda: on_landscape("himmelblau", {"grid": 200}, ["momentum"], steps=500),
+    "noise": lambda: on_landscape("himmelblau", {"uniform": 5_000}, ["sgd"], steps=1_000, noise=0.1),
     "heavy": lambda: on_landscape(
         "ackley", {"uniform": 20_000}, ["adam", "adadelta"], steps=2_000, record={"every": {"log": 3}}
     ),

@@ -24,6 +24,7 @@ from fastgd.engine.machine import Machine
 from fastgd.optimizers import OPTIMIZERS, find
 from fastgd.optimizers.rule import Rule
 from fastgd.plan import notes
+from fastgd.plan.budgets.race import after
 from fastgd.plan.estimates import operations
 from fastgd.plan.estimates.costs import Cost, Pace, cohort_cost, swarm_cost
 from fastgd.plan.planner import make_plan
@@ -141,6 +142,83 @@ def test_what_is_recorded_costs():
     assert cost_of(**base, record={"parameters": "all"}).disk > plain.disk
     feedback = cost_of(**base, record={"every": {"log": 2}}, schedule=[{"name": "plateau"}])
     assert feedback.evaluation > cost_of(**base, record={"every": {"log": 2}}).evaluation
+
+
+RACE = {"search": {"halving": {"factor": 3, "start": 1}}, "epochs": 9, "n": 4_000, "validation": 0.25}
+
+
+def test_a_race_costs_what_its_rounds_do():
+    plan = plan_of(optimizer={**SGD, "lr": np.geomspace(1e-4, 1, 90).tolist()}, seed=[0, 1], **RACE)
+    assert [(each.first, each.last) for each in plan.rounds] == [(0, 1), (1, 3), (3, 9)]
+    assert [round(90 * each.share) for each in plan.rounds] == [90, 30, 10]
+    units = list(plan.expected)
+    assert [unit.lanes for unit in units] == [90, 30, 10] * 2
+    assert sum(unit.steps for unit in units) == sum(unit.steps for unit in plan.units)
+    checkpoints = np.concatenate([unit.checkpoints for unit in units])
+    assert np.array_equal(checkpoints, np.concatenate([unit.checkpoints for unit in plan.units])), "each in one round"
+    race, all_trials = plan.cost(), replace(plan, rounds=()).cost()
+    assert 0.1 < race.training / all_trials.training < 0.8
+    assert race.evaluation < all_trials.evaluation
+    assert race.disk < all_trials.disk
+    alone = plan.only(plan.table["trial_id"][0])
+    assert alone.rounds == (), "a trial alone runs to its end"
+
+
+def test_the_rounds_that_are_left_of_a_race():
+    rounds = plan_of(optimizer=SGD, **RACE).rounds
+    assert after(rounds, 1) == rounds
+    (second, third) = after(rounds, 3)
+    assert (second.first, second.share, third.last) == (1, 1.0, 9)
+    assert third.share == pytest.approx(1 / 3)
+    assert after(rounds, 10) == ()
+
+
+def test_states_that_are_kept_cost():
+    base = {"optimizer": {**SGD, "name": "adam"}, "d": 300}
+    plain, kept = (cost_of(**base, record={"state": state}) for state in (False, True))
+    size = 5 * 301 * 3 * 8  # lanes, parameters with the intercept, and the two slots of each
+    assert kept.disk - plain.disk == size
+    assert kept.storing > plain.storing
+    assert kept.training == plain.training
+
+
+def test_a_lane_costs_more_in_a_narrow_tile():
+    def of_a_lane(lanes, **changes):
+        rates = np.geomspace(1e-4, 1e-1, lanes).tolist()
+        return (
+            cost_of(Pace(PACE.machine, 1), n=64 * N, d=100, optimizer={**SGD, "lr": rates}, **changes).training / lanes
+        )
+
+    for changes in ({}, {"dtype": "float32"}):
+        narrow, wide, wider = (of_a_lane(lanes, **changes) for lanes in (4, 16, 64))
+        assert narrow > wide > wider, changes
+
+
+def test_two_threads_that_share_a_batch_each_take_the_step():
+    one, two, four = (Pace(Machine(50.0 * k, 100.0 * k, 10.0 * k), k) for k in (1, 2, 4))
+    long = {"n": 64 * N, "d": 100, "optimizer": {**SGD, "name": "adam"}, "batch_size": 256}
+    (unit,) = plan_of(**long).units
+    assert unit.spec.kernel.halves
+    alone, shared = (cost_of(pace, **long).training for pace in (one, two))
+    assert alone / 2 < shared < alone
+    assert cost_of(four, **long).training == pytest.approx(shared), "two share it, however many there are"
+
+
+def test_both_limits_of_the_machine_count():
+    slow_memory, slow_arithmetic = Pace(Machine(100.0, 200.0, 2.0), 2), Pace(Machine(10.0, 20.0, 20.0), 2)
+    for engine, (changes, sparse) in ENGINES.items():
+        given = {"sparse": sparse, "batch_size": 32, **changes}
+        plain = cost_of(**given)
+        assert cost_of(slow_memory, **given).computing > plain.computing, engine
+        assert cost_of(slow_arithmetic, **given).computing > plain.computing, engine
+
+
+def test_parameters_past_the_caches_cost_more():
+    base = {"sparse": True, "optimizer": SGD, "batch_size": 1, "n": 50}
+    (small,), (large,) = (plan_of(**base, d=d).units for d in (200, 40_000))
+    entries = replace(small, d=large.d)  # as few entries of a row, among as many features as the large one has
+    assert cohort_cost(entries, PACE).training > cohort_cost(small, PACE).training
+    assert cohort_cost(entries, PACE).evaluation > cohort_cost(small, PACE).evaluation
 
 
 def test_rows_in_files_and_hidden_units_cost():

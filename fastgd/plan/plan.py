@@ -1,7 +1,7 @@
 """A plan: all units of work of a study, and what its user should know of them: numbers, costs and notes."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -18,6 +18,7 @@ from fastgd.plan.estimates.scaling import Extrapolation, Workers, extrapolated, 
 from fastgd.plan.notes import cost_notes, in_short
 from fastgd.plan.shards import Shard, share_of
 from fastgd.plan.units.cohort import CohortUnit
+from fastgd.plan.units.rounds import Round, in_rounds
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
 
@@ -92,11 +93,14 @@ class Plan:
         The error surfaces that are computed when the units have ended.
     notes : tuple of str
         What its user may not expect (see `fastgd.plan.notes`).
+    rounds : tuple of Round
+        Those of its race, if it has one.
     """
 
     units: Sequence[Unit]
     surfaces: tuple[SurfaceUnit, ...] = ()
     notes: tuple[str, ...] = ()
+    rounds: tuple[Round, ...] = ()
 
     @property
     def on_landscapes(self) -> bool:
@@ -126,11 +130,21 @@ class Plan:
         """What has kernels of its own, and of which kind."""
         return {unit.method: unit.kind for unit in self.units}
 
+    @property
+    def expected(self) -> Iterator[Unit]:
+        """The units as they are expected to run: those of a race round by round, each with fewer trials."""
+        for unit in self.units:
+            if self.rounds and isinstance(unit, CohortUnit):
+                yield from in_rounds(unit, self.rounds)
+            else:
+                yield unit
+
     def only(self, trial: str) -> "Plan":
         """Return the plan of one trial: its lane of its unit, in the kernel that it has in the whole study."""
         for unit in self.units:
             if alone := unit.only(trial):
-                return replace(self, units=[alone], surfaces=self.surfaces if alone.kind == "swarm" else ())
+                surfaces = self.surfaces if alone.kind == "swarm" else ()
+                return replace(self, units=[alone], surfaces=surfaces, rounds=())
         raise InputError(f"the study has no trial {trial!r}; {nearest(trial, self.trial_ids[:1000])}")
 
     def shard(self, shard: Shard, *, whole_problems: bool = False) -> "Plan":
@@ -140,7 +154,7 @@ class Plan:
     def cost(self, threads: int | None = None) -> Cost:
         """Return what it is expected to cost, with so many threads on this machine."""
         pace = Pace.of(threads)
-        parts = [costs.cost_of(unit, pace) for unit in self.units]
+        parts = [costs.cost_of(unit, pace) for unit in self.expected]
         parts += [costs.surface_cost(unit, pace) for unit in self.surfaces]
         return costs.total(parts, memory.end_of(self.units), self.methods)
 
@@ -153,7 +167,7 @@ class Plan:
         here : Pace, optional
             That of the threads here, by default as it is measured.
         """
-        return extrapolated([*self.units, *self.surfaces], workers, self.cost(), self.methods, here)
+        return extrapolated([*self.expected, *self.surfaces], workers, self.cost(), self.methods, here)
 
     def of_rows(self, n: int) -> "Plan":
         """Return the plan as it would be if each problem had n training rows: as many epochs, checkpoints and kernels.

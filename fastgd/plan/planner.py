@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from fastgd.datasets import Data
 from fastgd.plan.budgets.courses import state_notes
-from fastgd.plan.budgets.race import race_notes
+from fastgd.plan.budgets.race import race_notes, rounds_of
 from fastgd.plan.cohorts import Penalties, cohorts_of, labels
 from fastgd.plan.notes import (
     cohort_notes,
@@ -46,14 +46,14 @@ def _over_data(study: Study, data: Sequence[Data], penalties: Penalties | None) 
     notes = distinct(*of_rows, cohort_notes(cohorts), state_notes(study, cohorts))
     notes = distinct(notes, race_notes(study))
     if study.surface is None:
-        return Plan(cohorts, notes=notes)
+        return Plan(cohorts, notes=notes, rounds=rounds_of(study))
     splits = zip(study.splits, data, labels(study, data), strict=True)
     surfaces = tuple(
         surface_over_data(index, problem, rows, label, study.surface, study.dtype)
         for index, ((place, problem), rows, label) in enumerate(splits)
         if index == 0 or study.splits[index - 1][0] != place  # of a problem's first split alone
     )
-    return Plan(cohorts, surfaces, notes)
+    return Plan(cohorts, surfaces, notes, rounds_of(study))
 
 
 def _on_landscapes(study: Study) -> Plan:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
-from fastgd.plan.budgets.race import stand_of
+from fastgd.plan.budgets.race import after, stand_of
 from fastgd.plan.plan import Plan
 from fastgd.plan.turns import missing
 from fastgd.plan.units.cohort import CohortUnit
@@ -114,6 +114,7 @@ def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] =
         waiting = stand_of(study, planned, contents).waiting
         over = dict.fromkeys(set(planned["trial_id"]) - waiting.keys())
         left, late = _left(plan, over, states, contents), set()
+        left = replace(left, rounds=after(plan.rounds, min(waiting.values(), default=0)))
         where = f"goes on with {len(waiting):,} trials, to epoch {min(waiting.values()):,}" if waiting else "is over"
         notes += [f"its race {where}"] if held else []
     elif retired := contents.trial_ids("retired").intersection(planned["trial_id"]):

@@ -5,8 +5,9 @@ validation losses there are read back, and judged anew. So a race that was cut s
 result, and a study that is changed has a race of its own, in which trials that an earlier one retired may go on.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import ceil
 from typing import Protocol
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.dataset as pds
 
+from fastgd.plan.units.rounds import Round
 from fastgd.store.contents import Contents
 from fastgd.store.schema import UNFINISHED
 from fastgd.study.config import Study
@@ -135,13 +137,24 @@ def _late(ids: Iterable[str], losses: Iterable[float | None]) -> list[str]:
     return [trial for trial, loss in zip(ids, losses, strict=True) if loss is None]
 
 
-def race_notes(study: Study) -> list[str]:
-    """Return what is to be known of the costs of a study with a race, which are those of all its trials."""
+def rounds_of(study: Study) -> tuple[Round, ...]:
+    """Return the rounds of a study's race as they are expected; none, where it has no race."""
     halving, epochs = study.halving, study.epochs
     if halving is None or epochs is None:
+        return ()
+    ends = [*halving.stages(epochs), epochs]
+    return tuple(Round(*pair, halving.factor**-number) for number, pair in enumerate(pairwise([0, *ends])))
+
+
+def after(rounds: Sequence[Round], epoch: int) -> tuple[Round, ...]:
+    """Return the rounds that are left of a race whose trials wait to run to an epoch."""
+    left = [each for each in rounds if each.last >= epoch]
+    return tuple(each._replace(share=each.share / left[0].share) for each in left)
+
+
+def race_notes(study: Study) -> list[str]:
+    """Return what is to be known of the costs of a study with a race: whose they are."""
+    if not (rounds := rounds_of(study)):
         return []
-    steps, before, left = 0.0, 0, 1.0
-    for epoch in [*halving.stages(epochs), epochs]:
-        steps += left * (epoch - before)
-        before, left = epoch, left / halving.factor
-    return [f"search.halving: of what all trials together would cost, the race takes some {steps / epochs:.0%}"]
+    share = sum(each.share * (each.last - each.first) for each in rounds) / rounds[-1].last
+    return [f"search.halving: the race takes some {share:.0%} of the steps of all trials, and its costs are these"]

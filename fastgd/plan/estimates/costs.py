@@ -30,39 +30,46 @@ from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.plan.units.workload import Workload
 from fastgd.problems import Loss
 
-# --- constants: measured on an EPYC (Zen 4) with AVX-512, by the processors' clocks ----------------------------------
+# --- constants: measured on an EPYC (Zen 4) and a Xeon with AVX-512, by the processors' clocks -----------------------
 
 # Operations on a vector of lanes, in multiply-adds at the machine's peak.
 MULTIPLY_ADDS_PER_OPERATION = {"simple": 0.9, "division": 6.0, "root": 5.5, "function": 32.0}
-MULTIPLY_ADDS_PER_SLOT = 1.9  # of reading and writing a parameter or a slot
 MULTIPLY_ADDS_PER_CATCH_UP = {False: 28.0, True: 210.0}  # of a parameter that coasted: linear, or with a series
-NOISE_OPERATIONS: Operations = Operations({"simple": 12, "root": 1, "function": 2})  # of a normal number
+SECONDS_PER_CATCH_UP = {False: 3e-9, True: 20e-9}  # beside: how far it coasted, which the lanes of a tile share
+NOISE_OPERATIONS: Operations = Operations({"simple": 100, "root": 1, "function": 2})  # of a normal number
 MEASURE_OPERATIONS: Operations = Operations({"simple": 6})  # of accuracy or r2, where the margins are there
 # Rows and tiles.
-ROWS_SHARE_OF_PEAK = 0.92  # what products of rows and lanes reach
-NARROW_TILE_FACTOR = {1: 1.95, 2: 1.4, 4: 1.3, 8: 1.0}  # of a lane, by half registers of its tile (engine.shapes)
-SPARSE_BANDWIDTH_FACTOR = 5.0  # of looking up parameters, many of them in caches, against that of long arrays
+SECONDS_PER_SPREAD_NUMBER = 0.23e-9  # of a row, brought to the lanes of a tile, beside multiply-adds at the peak
+SHARE_OF_PEAK = 0.92  # what other products reach
+LAYER_FACTOR = {1: 1.95, 2: 1.4}  # of a network's lane, by half registers of its tile: units are vectors, to be loaded
+UNHIDDEN_SHARE = 0.5  # of the shorter one of computing with a row and reading it
+CACHE_BANDWIDTH_FACTOR = 5.0  # of parameters and slots, many of them in caches, against that of long arrays
 ACCESSES_PER_ENTRY = {"train": 3, "evaluate": 1}  # reads and writes of a lane's parameter
-SECONDS_PER_ENTRY = {"train": 5.7e-9, "evaluate": 2.6e-9}  # and tile, beside these accesses
-SECONDS_PER_SINGLE_LANE_ROW = 18e-9
-SECONDS_PER_MAPPED_BYTE = 0.25e-9  # of rows in a file whose pages the system holds, on a thread
-SECONDS_PER_FORMED_VALUE = 2.8e-9  # that is standardised or rounded as kernels pass over it, on a thread
+SECONDS_PER_ENTRY = {"train": 3.0e-9, "evaluate": 1.5e-9}  # and tile, beside these accesses
+SECOND_LEVEL_BYTES, UNCACHED_FACTOR = 1 << 20, 0.4  # more than long arrays, for the first access past that cache
+SECONDS_PER_SINGLE_LANE_ROW = {"train": 18e-9, "evaluate": 9e-9}
+SECONDS_PER_MAPPED_BYTE = 0.15e-9  # of rows in a file whose pages the system holds, on a thread
+SECONDS_PER_FORMED_VALUE = 2.0e-9  # that is standardised or rounded as kernels pass over it, on a thread
 SECONDS_PER_TILE_STEP = 0.13e-6
-SECONDS_PER_CALL = 0.15e-3  # of kernels: calls end with an epoch, at a checkpoint and with a large batch
+SECONDS_PER_MEETING = 1e-6  # of two threads that share a batch
+SHARED_BATCH_FACTOR = 1.25  # of a batch that they share: in each step one waits for the other
+PASSES_OVER_HALVES = 3  # over a tile's gradient, whose halves are kept and added
+SECONDS_PER_CALL = 0.09e-3  # of kernels: calls end with an epoch, at a checkpoint and with a large batch
 LINE_EVALUATIONS_PER_STEP = 12  # of a line search
 LINE_CALLS_PER_STEP = 5  # of one by X'X
 # Checkpoints of a cohort.
-SECONDS_PER_CHECKPOINT = 0.9e-3  # beside the sums; half as long again with the gradient's norm
-SECONDS_PER_UNMOVED_CHECKPOINT = 0.15e-3  # at which no lane has moved since the one before
+SECONDS_PER_CHECKPOINT = 0.5e-3  # beside the sums; half as long again with the gradient's norm
+SECONDS_PER_UNMOVED_CHECKPOINT = 0.1e-3  # at which no lane has moved since the one before
 SECONDS_PER_EFFECTIVE_RATE = 50e-9  # of a feature and lane
 SECONDS_PER_COMPARED_PARAMETER = 12e-9  # of a lane, whose last step is measured
 # Storing.
-SECONDS_PER_UNIT_FILES = 35e-3  # of files of its own: cohorts that take less than a second share them
+SECONDS_PER_UNIT_FILES = 25e-3  # of files of its own: cohorts that take less than a second share them
 SECONDS_PER_SHARED_FILES, SECONDS_PER_SHARING_UNIT = 1.0, 1e-3
-SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.05e-3, 3e-6  # of a cohort, and of each of its rows
-SECONDS_PER_SWARM_TRIAL = 2e-6
+SECONDS_PER_STORED_CHECKPOINT, SECONDS_PER_CURVE_ROW = 0.03e-3, 2e-6  # of a cohort, and of each of its rows
+SECONDS_PER_STATE, SECONDS_PER_STATE_BYTE = 10e-3, 1e-9  # which is kept for trials that go on later
+SECONDS_PER_SWARM_TRIAL = 1.3e-6
 SECONDS_PER_SWARM_NUMBER = 13e-9  # in curves, which a thread of its own writes
-FOLDER_SECONDS, FOLDER_BYTES = 0.05, 26_000  # of any results
+FOLDER_SECONDS, FOLDER_BYTES = 0.04, 26_000  # of any results
 BYTES_PER_NUMBER = 5.0  # compressed from 8
 BYTES_PER_TRIAL = 40  # of a cohort, compressed
 BYTES_PER_SWARM_TRIAL = 12  # compressed, beside its coordinates
@@ -150,11 +157,25 @@ class Pace(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """How fast each of `threads` is: the seconds of a multiply-add of one lane, and of a byte that is read in order."""
+    """How fast each of `threads` is, in seconds.
+
+    Attributes
+    ----------
+    operation : float
+        Of a multiply-add of one lane.
+    byte : float
+        Of a byte that is read in order.
+    threads : int
+    """
 
     operation: float
     byte: float
     threads: int
+
+    @property
+    def spread(self) -> float:
+        """Seconds of spreading a number of a row over a tile; none where only what is no arithmetic is asked for."""
+        return SECONDS_PER_SPREAD_NUMBER if self.operation else 0.0
 
     def of_operations(self, counts: Operations) -> float:
         """Return the seconds of operations on one lane."""
@@ -189,10 +210,12 @@ class _Rows:
     def single(self) -> bool:
         return self.kernel.lanes == 1
 
-    def _of_lane(self, multiply_adds: float, operations: float) -> float:
-        """Return a row's seconds for one lane: its products, at the share of the peak that rows reach, and its loss."""
-        narrow = 1.0 if self.single else NARROW_TILE_FACTOR[min(8, max(1, self.kernel.lanes * self.itemsize // 32))]
-        return narrow * (self.speed.operation * multiply_adds / ROWS_SHARE_OF_PEAK + operations)
+    def _products(self, passes: int) -> float:
+        """Return the seconds of a row's products with the lanes of a tile."""
+        number = self.kernel.lanes * self.speed.operation  # of the row, which is multiplied into every lane
+        if self.single or self.kernel.network:
+            return passes * self.multiply_adds * number / SHARE_OF_PEAK
+        return passes * self.multiply_adds * (number + self.speed.spread)
 
     def seconds(self, what: str, measures: int = 1) -> float:
         """Return the seconds of a row and a tile; training goes over it twice, and three times through layers."""
@@ -201,16 +224,19 @@ class _Rows:
         loss += (measures - 1) * self.speed.of_operations(MEASURE_OPERATIONS)
         width = self.kernel.lanes * self.itemsize
         if self.kernel.sparse:
-            look_up = ACCESSES_PER_ENTRY[what] * width * self.speed.byte / SPARSE_BANDWIDTH_FACTOR
+            uncached = max(0.0, 1 - SECOND_LEVEL_BYTES / (self.features * width)) * UNCACHED_FACTOR
+            look_up = width * self.speed.byte * (ACCESSES_PER_ENTRY[what] / CACHE_BANDWIDTH_FACTOR + uncached)
             return self.kernel.lanes * loss + self.multiply_adds * (SECONDS_PER_ENTRY[what] + look_up)
         if self.single and self.kernel.network:  # whose loss is taken of whole vectors
             loss *= single_shape(self.itemsize).width
-        loss += self._units(what == "train")
-        lanes = self.kernel.lanes * self._of_lane(passes * self.multiply_adds, loss)
-        row = self.features * self.itemsize * self.speed.byte
+        computing = self._products(passes) + self.kernel.lanes * (loss + self._units(what == "train"))
+        reading = self.features * self.itemsize * self.speed.byte
         if self.single and not self.kernel.network:
-            return lanes + row + SECONDS_PER_SINGLE_LANE_ROW
-        return max(lanes, (passes if self.kernel.parts else 1) * row)  # which is read ahead of products
+            return computing + reading + SECONDS_PER_SINGLE_LANE_ROW[what]
+        if self.kernel.network and not self.single:
+            computing *= LAYER_FACTOR[min(2, max(1, width // 32))]
+        reading *= passes if self.kernel.parts or self.kernel.halves else 1  # whose gradient is summed behind
+        return max(computing, reading) + UNHIDDEN_SHARE * min(computing, reading)
 
     def _units(self, derivative: bool) -> float:
         """Return the seconds of a row's hidden units, for one lane."""
@@ -235,6 +261,7 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
     trials = unit.count
     curves = len(unit.checkpoints) * trials
     training, evaluation = _training(unit, rows), _evaluation(unit, rows)
+    state = state_bytes(unit)
     row = _of_form(unit.workload) / speed.threads
     training += row * unit.n * (unit.epochs + unit.snapshots(unit.steps))
     evaluation += row * (unit.n * unit.evaluated + unit.workload.held_out * len(unit.checkpoints))
@@ -243,11 +270,14 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
         evaluation=evaluation,
         storing=seconds_of_files(training + evaluation)
         + SECONDS_PER_CURVE_ROW * curves
-        + SECONDS_PER_STORED_CHECKPOINT * len(unit.checkpoints),
+        + SECONDS_PER_STORED_CHECKPOINT * len(unit.checkpoints)
+        + (state > 0) * SECONDS_PER_STATE
+        + SECONDS_PER_STATE_BYTE * state,
         disk=curves * (1 + BYTES_PER_NUMBER * unit.workload.columns)
         + trials * BYTES_PER_TRIAL
-        + 8.0 * kept_parameters(unit),
-        memory=memory.of_cohort(unit, saved=any(unit.courses) or training + evaluation >= unit.saved_after),
+        + 8.0 * kept_parameters(unit)
+        + (unit.until is None) * state,  # of trials that wait, it is there until they go on
+        memory=memory.of_cohort(unit, saved=state > 0 or training + evaluation >= unit.saved_after),
     )
 
 
@@ -259,6 +289,13 @@ def seconds_of_files(computing: float) -> float:
 def _of_form(work: Workload) -> float:
     """Return the seconds of a thread in which a row comes out of a mapped file and takes the form that kernels see."""
     return SECONDS_PER_MAPPED_BYTE * work.mapped + SECONDS_PER_FORMED_VALUE * work.formed
+
+
+def state_bytes(unit: CohortUnit) -> float:
+    """Return the bytes of the state that is kept when a cohort ends: of all lanes, or of those that have a course."""
+    lanes = unit.lanes if unit.until is not None else sum(map(bool, unit.courses))
+    numbers = unit.spec.parameters(unit.d) * (1 + unit.spec.rule.slots) + unit.n * (unit.spec.estimator != "none")
+    return float(lanes * numbers * unit.itemsize)
 
 
 def kept_parameters(unit: CohortUnit) -> int:
@@ -287,19 +324,29 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
     snapshots = unit.snapshots(unit.steps) * rows.over(unit.n, "train")
     if spec.line_search is not None:
         margins = 2 * rows.over(unit.n, "evaluate", 0)
-        margin = 2 * MULTIPLY_ADDS_PER_SLOT * rows.speed.operation  # that is kept
+        margin = 2 * unit.itemsize * rows.speed.byte / CACHE_BANDWIDTH_FACTOR  # that is kept
         lane = rows.speed.of_operations(of_loss(spec.loss)) + margin
         values = unit.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
         snapshots += unit.steps * (margins + LINE_EVALUATIONS_PER_STEP * (values + SECONDS_PER_CALL))
-    step = unit.n / unit.batches * rows.seconds("train") * rows.tiles + rows.tiles * _update(unit, rows)
+    batch, update = unit.n / unit.batches * rows.seconds("train") * rows.tiles, rows.tiles * _update(unit, rows)
     calls += SECONDS_PER_CALL * unit.steps if spec.kernel.parts else 0.0
-    return calls + snapshots + unit.steps * rows.speed.shared(step, side_by_side(unit))
+    if spec.kernel.halves:
+        return calls + unit.steps * (_in_halves(unit, rows, batch) + update)
+    return calls + snapshots + unit.steps * rows.speed.shared(batch + update, side_by_side(unit))
+
+
+def _in_halves(unit: CohortUnit, rows: _Rows, batch: float) -> float:
+    """Return the seconds of a batch that two threads share; each of them takes the rule's step, of all lanes."""
+    numbers = unit.spec.parameters(unit.d) * (unit.lanes + unit.padding)
+    kept = PASSES_OVER_HALVES * numbers * unit.itemsize * rows.speed.byte / CACHE_BANDWIDTH_FACTOR
+    shared = batch / 2 * SHARED_BATCH_FACTOR + SECONDS_PER_MEETING
+    return kept + (batch if rows.speed.threads == 1 else shared)
 
 
 def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
     """Return the seconds of steps from X'X, which full batches make once, and others each."""
     spec, speed, P = unit.spec, rows.speed, unit.spec.parameters(unit.d)
-    product = speed.operation * P * P / ROWS_SHARE_OF_PEAK
+    product = speed.operation * P * P / SHARE_OF_PEAK
     step = speed.shared(rows.tiles * (spec.kernel.lanes * product + _update(unit, rows)), rows.tiles)
     if spec.line_search is not None:  # the direction's product too, and calls of their own
         step = 2 * step + LINE_CALLS_PER_STEP * SECONDS_PER_CALL
@@ -316,12 +363,13 @@ def _update(unit: CohortUnit, rows: _Rows) -> float:
     parameters = float(spec.parameters(unit.d) if spec.kernel.network else unit.d)
     if sparse and spec.untouched != EVERY_STEP:
         parameters = 0.0 if spec.adds_rows else unit.workload.touched  # what is added are accesses of the row's entries
-    parameter = (
-        speed.of_operations(of_rule(spec.rule)) + MULTIPLY_ADDS_PER_SLOT * (1 + spec.rule.slots) * speed.operation
-    )
+    kept = (1 + spec.rule.slots) * unit.itemsize  # bytes that are read and written
+    parameter = speed.of_operations(of_rule(spec.rule)) + kept * speed.byte / CACHE_BANDWIDTH_FACTOR
+    shared = 0.0  # by the lanes
     if sparse and isinstance(spec.untouched, Coast) and not spec.untouched.framed:
         parameter += MULTIPLY_ADDS_PER_CATCH_UP[spec.untouched.replays] * speed.operation
-    return SECONDS_PER_TILE_STEP + parameters * lanes * parameter
+        shared = SECONDS_PER_CATCH_UP[spec.untouched.replays]
+    return SECONDS_PER_TILE_STEP + parameters * (lanes * parameter + shared)
 
 
 def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
