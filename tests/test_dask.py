@@ -280,9 +280,13 @@ def kill(client, *workers):
 
 @pytest.mark.parametrize("states", [False, True], ids=["units", "large states"])
 def test_a_worker_that_stands_still_holds_one_unit(states, tmp_path, there, monkeypatch):
-    """What waits behind that goes to the other worker: all but one are done before it goes on."""
+    """What waits behind that goes to the other worker: all but one are done before it goes on.
+
+    Of units with states, it may also hold an answer that nobody has fetched yet.
+    """
     monkeypatch.setattr("fastgd.runs.dask.crew.SCATTERED_BYTES", 0)
-    fields = {"seed": [*range(6)]} | ({"snapshot_seconds": 0.1} if states else {})
+    fields = {"seed": [*range(4)], "epochs": 24_000} | ({"snapshot_seconds": 0.1} if states else {})
+    enough = 2 if states else 3
     stopped = next(iter(there.client.run(os.getpid).values()))
     done, others, waits = Log(), [], threading.Timer(60, os.kill, (stopped, signal.SIGCONT))
 
@@ -294,12 +298,12 @@ def test_a_worker_that_stands_still_holds_one_unit(states, tmp_path, there, monk
             waits.start()
         if waits.is_alive():
             others.append(len(done.of(CohortFinished)))
-            if others[-1] == 5:
+            if others[-1] >= enough:
                 waits.cancel()
                 os.kill(stopped, signal.SIGCONT)
 
     found = run_tiles(tmp_path / "there", there, watch, **fields)
-    assert others[-1] == 5
+    assert others[-1] >= enough
     assert_same(found, run_tiles(tmp_path / "here", None, **fields))
 
 
