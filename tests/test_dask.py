@@ -292,7 +292,7 @@ def test_a_worker_that_stands_still_holds_one_unit(states, tmp_path, there, monk
 
     def watch(event):
         done.append(event)
-        if isinstance(event, Progress) and not others:
+        if isinstance(event, Progress) and not others and all(there.client.has_what().values()):  # both have the data
             others.append(0)
             os.kill(stopped, signal.SIGSTOP)
             waits.start()
