@@ -11,12 +11,13 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
 import small_studies
 import snapshot_studies
-from distributed import Client, LocalCluster
+from distributed import Client
 from small_studies import Log
 from test_cli import fastgd_cli
 from test_snapshots import PASSING, files_of
@@ -25,28 +26,15 @@ from typer.testing import CliRunner
 import fastgd
 from fastgd.cli.app import app
 from fastgd.common.errors import InputError
-from fastgd.runs.dask.addresses import Local, parsed
-from fastgd.runs.dask.crew import SentData
+from fastgd.runs.dask.addresses import Local, parsed, started
 from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Finished, Progress, Warning_
 
 PACKAGE = Path(fastgd.__file__).parent
-# Dask's nannies do not always start a worker anew that was killed: then there is none to go on with.
-KILLS = pytest.mark.skipif("FASTGD_KILL_WORKERS" not in os.environ, reason="FASTGD_KILL_WORKERS=1 runs it")
-
-
-def cluster_of(workers):
-    return LocalCluster(
-        n_workers=workers,
-        threads_per_worker=1,
-        processes=True,
-        dashboard_address="127.0.0.1:0",
-        silence_logs="CRITICAL",
-    )
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    with cluster_of(2) as made:
+    with started(Local(2, 1)) as made:
         yield made
 
 
@@ -74,14 +62,14 @@ def assert_same(found, expected):
 
 @pytest.fixture(autouse=True)
 def no_long_wait(monkeypatch):
-    """Where Dask does not start killed workers anew, a run ends, and the test fails."""
+    """Were killed workers not started anew, a run would end, and its test fail."""
     monkeypatch.setattr("fastgd.runs.dask.coordinator.NONE_SECONDS", 60.0)
 
 
 @pytest.fixture
 def there(client):
-    """An executor on two workers, or on one where Dask has not started the other anew that a test before has killed."""
-    client.wait_for_workers(1, timeout=60)
+    """An executor on two workers, also after a test that has killed some."""
+    client.wait_for_workers(2, timeout=60)
     return fastgd.DaskExecutor(client)
 
 
@@ -202,8 +190,8 @@ def loaded():
 def test_a_search_of_rates_has_the_bits_of_a_local_one(given, tmp_path, client, there, monkeypatch):
     """Workers have the data once, for all of its rounds, and let go of them at its end."""
     sent, kept = [], []
-    send = SentData._send
-    monkeypatch.setattr(SentData, "_send", lambda self, *to: (sent.append(to), send(self, *to)))
+    scatter = client.scatter
+    monkeypatch.setattr(client, "scatter", lambda *what, **how: sent.append(what) or scatter(*what, **how))
     table(tmp_path / "rows.csv", 0)
     problem = {"loss": "logistic"} | ({} if given else {"path": str(tmp_path / "rows.csv"), "target": "y"})
     study = small_studies.study_of(problem=problem, optimizer={"name": "momentum", "lr": 0.1})
@@ -283,49 +271,119 @@ class Once:
         self.seen.append(event)
 
 
-def half_way(event):
-    return event.epoch > 0.3 * event.epochs
-
-
-def kill(client, count):
-    for pid in list(client.run(os.getpid).values())[:count]:
+def kill(client, *workers):
+    """Kill some workers, by default all."""
+    pids = client.run(os.getpid, workers=workers or None).values()
+    for pid in pids:
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_worker_that_stands_still_holds_one_unit(tmp_path, there):
-    """What waits behind that goes to the other worker: all but one are done when it goes on."""
-    there.client.wait_for_workers(2, timeout=60)
-    table(tmp_path / "rows.csv", 0)
-    problem = {"loss": "logistic", "path": str(tmp_path / "rows.csv"), "target": "y"}
-    study = small_studies.study_of(problem=problem, batch_size=[8, 16, 32, 64], seed=[0, 1])
+@pytest.mark.parametrize("states", [False, True], ids=["units", "large states"])
+def test_a_worker_that_stands_still_holds_one_unit(states, tmp_path, there, monkeypatch):
+    """What waits behind that goes to the other worker: all but one are done before it goes on.
+
+    Of units with states, it may also hold an answer that nobody has fetched yet.
+    """
+    monkeypatch.setattr("fastgd.runs.dask.crew.SCATTERED_BYTES", 0)
+    fields = {"seed": [*range(4)], "epochs": 24_000} | ({"snapshot_seconds": 0.1} if states else {})
+    enough = 2 if states else 3
     stopped = next(iter(there.client.run(os.getpid).values()))
-    done, goes_on = Log(), threading.Timer(60, os.kill, (stopped, signal.SIGCONT))
+    done, others, waits = Log(), [], threading.Timer(60, os.kill, (stopped, signal.SIGCONT))
 
     def watch(event):
         done.append(event)
-        if isinstance(event, CohortStarted) and event.index == 0:
+        if isinstance(event, Progress) and not others and all(there.client.has_what().values()):  # both have the data
+            others.append(0)
             os.kill(stopped, signal.SIGSTOP)
-            goes_on.start()
-        if len(done.of(CohortFinished)) == 7 and goes_on.is_alive():
-            goes_on.cancel()
-            os.kill(stopped, signal.SIGCONT)
+            waits.start()
+        if waits.is_alive():
+            others.append(len(done.of(CohortFinished)))
+            if others[-1] >= enough:
+                waits.cancel()
+                os.kill(stopped, signal.SIGCONT)
 
-    found = fastgd.run(study, tmp_path / "there", executor=there, on_event=watch)
-    assert len(done.of(CohortFinished)) == 8
-    assert goes_on.finished.is_set()
-    assert_same(found, fastgd.run(study, tmp_path / "here", progress=False))
+    found = run_tiles(tmp_path / "there", there, watch, **fields)
+    assert others[-1] >= enough
+    assert_same(found, run_tiles(tmp_path / "here", None, **fields))
 
 
-@pytest.mark.parametrize("count", [1, pytest.param(2, marks=KILLS)])
-def test_units_of_killed_workers_go_on_elsewhere(count, tmp_path, there, whole):
-    """From their last saved state: there is one for each, since they had been answered as they were."""
-    killed = Once(Progress, lambda: kill(there.client, count), half_way)
-    found = run_tiles(tmp_path, there, killed, snapshot_seconds=0.3)
-    assert killed.act is None
-    assert_same(found, whole)
+@pytest.fixture(scope="module")
+def one_unit(tmp_path_factory):
+    return run_tiles(tmp_path_factory.mktemp("one") / "tiles", None, **ONE_UNIT)
+
+
+ONE_UNIT = {"seed": 0, "epochs": 40_000, "snapshot_seconds": 0.2}
+
+
+@pytest.mark.parametrize("whose", ["its own", "all"])
+def test_a_unit_of_killed_workers_goes_on_elsewhere(whose, tmp_path, there, one_unit):
+    """From its last saved state: it had been answered as it was."""
+    saved = []
+
+    def act():
+        (path,) = (tmp_path / "snapshots").glob("[!.]*.npz")
+        saved.append(int(np.load(path)["engine.t"]) / 50)  # steps of an epoch
+        busy = [worker for worker, keys in there.client.processing().items() if keys]
+        kill(there.client, *(busy if whose == "its own" else ()))
+
+    def is_saved(event):
+        return any((tmp_path / "snapshots").glob("[!.]*.npz"))
+
+    killed, after = Once(Progress, act, is_saved), []
+
+    def watch(event):
+        after.extend([event] * (isinstance(event, Progress) and bool(saved)))
+        killed(event)
+
+    found = run_tiles(tmp_path, there, watch, **ONE_UNIT)
+    assert after
+    assert 0 < saved[0] <= min(event.epoch for event in after)
+    assert_same(found, one_unit)
     assert [name for name in files_of(tmp_path) if name.startswith("snapshots/") or "/." in name] == []
-    resumed = [event for event in killed.seen.of(Progress) if event.epoch > 0]
-    assert resumed
+    diverged = found.trials["status"].eq("diverged").sum()
+    assert [event.diverged for event in killed.seen.of(CohortFinished)] == [diverged]
+    assert diverged
+
+
+def test_killed_workers_of_a_cluster_on_this_machine_come_back():
+    """Whatever Dask's configuration says of workers that are away."""
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}),
+        started(Local(1, 1)) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        first = client.run(os.getpid)
+        kill(client)
+        end = time.monotonic() + 60
+        while not (found := client.run(os.getpid, on_error="ignore")) or found.keys() == first.keys():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+
+
+def test_a_run_whose_scheduler_is_gone_ends_with_what_was_committed(tmp_path, one_unit):
+    """In words, and a run on a closed client does not begin."""
+    address = tmp_path / "address.json"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": tmp_path}
+    command = [sys.executable, "-m"]
+    of_scheduler = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", address]
+    scheduler = subprocess.Popen([*command, "distributed.cli.dask_scheduler", *of_scheduler], **quiet)
+    of_worker = ["--no-nanny", "--no-dashboard", "--nthreads", "1", "--scheduler-file", address]
+    worker = subprocess.Popen([*command, "distributed.cli.dask_worker", *of_worker], **quiet)
+    try:
+        while not address.exists():
+            time.sleep(0.05)
+        with Client(scheduler_file=str(address), timeout=3, set_as_default=False) as client:
+            executor = fastgd.DaskExecutor(client)
+            with pytest.raises(InputError, match=r"scheduler does not answer any more .* goes on from there"):
+                run_tiles(tmp_path / "out", executor, Once(Progress, scheduler.kill), **ONE_UNIT)
+            assert fastgd.verify(tmp_path / "out").findings == ()
+            with pytest.raises(InputError, match="client of the DaskExecutor is closed"):
+                run_tiles(tmp_path / "out", executor, **ONE_UNIT)
+        assert_same(run_tiles(tmp_path / "out", None, **ONE_UNIT), one_unit)
+    finally:
+        for process in (worker, scheduler):
+            process.kill()
+            process.wait()
 
 
 def coordinate(address, path):
@@ -386,9 +444,9 @@ class Mine(NamedTuple):
     def rule(h, c, w, g, s):
         return w - h.lr * g, ()
 """
-FAILURES = {  # what the module does on a worker, how often, and what is said of it
-    "raises": ("raise RuntimeError('not here')", 3, "cannot import the module .*: not here"),
-    "kills": ("os._exit(1)", 2, "the worker .* was lost"),
+FAILURES = {  # what the module does on a worker, and what is said of it
+    "raises": ("raise RuntimeError('not here')", "cannot import the module .*: not here"),
+    "kills": ("os._exit(1)", "the worker .* was lost"),
 }
 
 
@@ -409,11 +467,10 @@ def test_failed_starts_of_a_landscape_run_again(tmp_path, there, monkeypatch):
     assert_same(again, fastgd.run(study, tmp_path / "here", progress=False))
 
 
-@pytest.mark.parametrize("kind", ["raises", pytest.param("kills", marks=KILLS)])
+@pytest.mark.parametrize("kind", FAILURES)
 def test_a_unit_that_always_fails_leaves_the_others(kind, tmp_path, there, monkeypatch):
     """Its trials have failed, with the reason; the next run tries them again."""
-    there_it, times, said = FAILURES[kind]
-    monkeypatch.setattr("fastgd.runs.dask.coordinator.MOST_FAILURES", times)
+    there_it, said = FAILURES[kind]
     name = f"users_rule_that_{kind}"
     (tmp_path / f"{name}.py").write_text(MODULE.format(there=there_it))
     monkeypatch.syspath_prepend(tmp_path)
@@ -424,7 +481,7 @@ def test_a_unit_that_always_fails_leaves_the_others(kind, tmp_path, there, monke
     trials = found.trials.set_index("optimizer")
     assert trials["status"].loc["momentum"].tolist() == ["completed"] * 2
     assert trials["status"].drop("momentum").tolist() == ["failed"] * 2
-    assert trials["reason"].drop("momentum").str.contains(f"failed {times} times, at last: .*{said}").all()
+    assert trials["reason"].drop("momentum").str.contains(f"failed 3 times, at last: .*{said}").all()
     assert any("the next run of the study tries them again" in event.message for event in log.of(Warning_))
     assert fastgd.verify(tmp_path / "out").findings == ()
     found.best()
@@ -437,27 +494,28 @@ def test_a_unit_that_always_fails_leaves_the_others(kind, tmp_path, there, monke
 
 @pytest.fixture
 def other_worker(tmp_path):
-    """Starts a worker whose fastgd differs by a comment."""
-    shutil.copytree(PACKAGE, tmp_path / "fastgd", ignore=shutil.ignore_patterns("__pycache__"))
-    with (tmp_path / "fastgd" / "runs" / "trials.py").open("a") as file:
-        file.write("# another text\n")
-    started = []
+    """Starts a worker whose fastgd is that of the test's folder."""
+    processes = []
 
     def start(address):
         command = [sys.executable, "-m", "distributed.cli.dask_worker", address, "--no-nanny", "--no-dashboard"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        started.append(subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, **quiet))
+        environment = os.environ | {"PYTHONPATH": str(tmp_path)}
+        processes.append(subprocess.Popen(command, env=environment, cwd=tmp_path, **quiet))
 
     yield start
-    for process in started:
+    for process in processes:
         process.kill()
         process.wait()
 
 
 def test_workers_that_differ_are_refused_and_late_ones_take_part(tmp_path, other_worker):
+    shutil.copytree(PACKAGE, tmp_path / "fastgd", ignore=shutil.ignore_patterns("__pycache__"))
+    with (tmp_path / "fastgd" / "runs" / "trials.py").open("a") as file:
+        file.write("# another text\n")
     study, data = small_studies.study_of(), small_studies.rows()
     expected = fastgd.run(study, tmp_path / "here", data=data, progress=False)
-    with cluster_of(0) as cluster, Client(cluster, set_as_default=False) as client:
+    with started(Local(0, 1)) as cluster, Client(cluster, set_as_default=False) as client:
         executor = fastgd.DaskExecutor(client)
         begin = Once(Warning_, lambda: other_worker(cluster.scheduler_address))  # once it waits for workers
         with pytest.raises(InputError, match=r"no worker .* can run the study \(tcp://.*: it has fastgd .* \(not "):
@@ -471,6 +529,49 @@ def test_workers_that_differ_are_refused_and_late_ones_take_part(tmp_path, other
         log = Log()
         found = fastgd.run(study, tmp_path / "late", data=data, executor=executor, on_event=log)
         small_studies.assert_same(found, expected)
+
+
+def test_workers_without_fastgd_are_given_nothing(tmp_path, other_worker):
+    """Dask would end them, and units that were on their way there would have failed."""
+    (tmp_path / "fastgd").mkdir()
+    (tmp_path / "fastgd" / "__init__.py").write_text("raise ImportError('there is no fastgd')")
+    study, data, log = small_studies.study_of(), small_studies.rows(), Log()
+    with started(Local(0, 1)) as cluster, Client(cluster, set_as_default=False) as client:
+        other_worker(cluster.scheduler_address)
+        client.wait_for_workers(1, timeout=60)
+        executor = fastgd.DaskExecutor(client)
+        with pytest.raises(InputError, match=r"no worker .* \(tcp://.*: it has not this fastgd .*there is no fastgd"):
+            fastgd.run(study, tmp_path / "refused", data=data, executor=executor, progress=False)
+        cluster.scale(1)
+        client.wait_for_workers(2, timeout=60)
+        found = fastgd.run(study, tmp_path / "there", data=data, executor=executor, on_event=log)
+        assert len(client.nthreads()) == 2
+    assert_same(found, fastgd.run(study, tmp_path / "here", data=data, progress=False))
+    assert any("it has not this fastgd" in event.message for event in log.of(Warning_))
+
+
+USERS_LOSS = """
+from fastgd.problems import loss
+
+def slope(z, y):
+    return z - y
+
+@loss(targets="real", derivative=slope)
+def half_square(z, y):
+    return 0.5 * (z - y) * (z - y)
+"""
+
+
+def test_workers_find_modules_of_the_current_folder_and_load_data_with_them(tmp_path, there, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])  # as it is where no script runs
+    Path("users_loss_there.py").write_text(USERS_LOSS)
+    table("rows.csv", 0)
+    problem = {"loss": "users_loss_there:half_square", "path": "rows.csv", "target": "y"}
+    study = small_studies.study_of(problem=problem)
+    found = fastgd.run(study, "there", executor=there, progress=False)
+    assert set(found.trials["status"]) == {"completed"}
+    assert_same(found, fastgd.run(study, "here", progress=False))
 
 
 # --- the command line -------------------------------------------------------------------------------------------------

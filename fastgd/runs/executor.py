@@ -224,7 +224,18 @@ class Executor:
         return unit.lanes_at_once
 
     def _report(
-        self, unit: Unit, index: int, total: int, step: int, alive: int, *, rate: float, running: float, earlier: float
+        self,
+        unit: Unit,
+        index: int,
+        total: int,
+        step: int,
+        alive: int,
+        *,
+        rate: float,
+        running: float,
+        earlier: float,
+        done: int = 0,
+        diverged: int = 0,
     ) -> None:
         """Say how far the run is.
 
@@ -234,6 +245,8 @@ class Executor:
             Samples times lanes per second.
         running, earlier : float
             The operations of units that run, and of those done by earlier runs, which are among them.
+        done, diverged : int
+            Trials of units that run elsewhere: those that have ended, beside those that the clock has counted.
         """
         batches = unit.batches if isinstance(unit, CohortUnit) else 1
         share = (self._finished + running) / self._flops
@@ -245,8 +258,8 @@ class Executor:
                 epochs=unit.end / batches,
                 unit="epoch" if isinstance(unit, CohortUnit) else "step",
                 alive=alive,
-                diverged=self.clock.diverged,
-                done=self.clock.done,
+                diverged=self.clock.diverged + diverged,
+                done=self.clock.done + done,
                 trials=self.trials,
                 rate=rate,
                 seconds_left=self._seconds_left(share, (self._done_before + earlier) / self._flops),

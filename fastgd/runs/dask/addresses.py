@@ -3,14 +3,20 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fastgd.common.errors import InputError
 from fastgd.common.system import processors
 from fastgd.runs.dask.executor import DaskExecutor, require_dask
 
+if TYPE_CHECKING:
+    from distributed import LocalCluster
+
 # what a worker of a cluster on this machine runs first: Ctrl-C on the terminal is for the coordinator alone
 WITHOUT_SIGNALS = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
+# Some seconds after a worker was killed, Dask looks whether there is a new one: one that has just been killed again, or
+# is slow to start, it would give up for good.
+KEEPING_WORKERS = {"distributed.deploy.lost-worker-timeout": "365d"}
 CONNECT_SECONDS = 10.0
 MOST = 1024  # workers, or threads of one
 MOST_THREADS = 4  # of a worker, where nothing is said of them
@@ -46,25 +52,35 @@ def parsed(text: str) -> Local | str:
 
 
 @contextmanager
+def started(wanted: Local) -> Iterator["LocalCluster"]:
+    """Return a cluster on this machine, which ends with this block; workers that are killed are started anew."""
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        dask.config.set(KEEPING_WORKERS),
+        LocalCluster(
+            n_workers=wanted.workers,
+            threads_per_worker=wanted.threads,
+            processes=True,
+            dashboard_address="127.0.0.1:0",  # of which nobody is told: a free port
+            memory_limit=None,
+            silence_logs="CRITICAL",
+            preload=[WITHOUT_SIGNALS],
+        ) as cluster,
+    ):
+        yield cluster
+
+
+@contextmanager
 def connected(text: str) -> Iterator[DaskExecutor]:
     """Return the executor of a cluster in this block; one on this machine is started and ended."""
     wanted = parsed(text)
     require_dask()
-    from distributed import Client, LocalCluster
+    from distributed import Client
 
     if isinstance(wanted, Local):
-        with (
-            LocalCluster(
-                n_workers=wanted.workers,
-                threads_per_worker=wanted.threads,
-                processes=True,
-                dashboard_address="127.0.0.1:0",  # of which nobody is told: a free port
-                memory_limit=None,
-                silence_logs="CRITICAL",
-                preload=[WITHOUT_SIGNALS],
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+        with started(wanted) as cluster, Client(cluster, set_as_default=False) as client:
             yield DaskExecutor(client)
         return
     try:

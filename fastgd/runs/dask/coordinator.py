@@ -24,6 +24,7 @@ from fastgd.plan.units.swarm import SwarmUnit
 from fastgd.runs.clock import PROGRESS_SECONDS, STAGES, Clock, TimeIsOver
 from fastgd.runs.dask.crew import Crew, Lost, Post, SentData
 from fastgd.runs.dask.messages import Answer, DataKey, States, Task, Terms
+from fastgd.runs.dask.worker import OTHER_BITS, differences_of
 from fastgd.runs.executor import (
     COMMIT_SECONDS,
     GATHER_SECONDS,
@@ -69,6 +70,8 @@ class Errand:
         On which workers.
     step : int
         The step of the state.
+    done, diverged : int
+        The trials that had ended by then, and those of them that diverged.
     """
 
     unit: Unit | SurfaceUnit
@@ -78,6 +81,8 @@ class Errand:
     failures: list[str] = field(default_factory=list)
     tried: list[str] = field(default_factory=list)
     step: int = 0
+    done: int = 0
+    diverged: int = 0
 
 
 class Coordinator(Executor):
@@ -177,18 +182,15 @@ class Coordinator(Executor):
     def _send_out(self) -> bool:
         """Give workers what they have room for; return whether anything is left to give."""
         self._crew.look()
+        self._admit()
         while self._is_left() and not self.clock.over:
             tried = self._errands[0].tried if self._errands else ()
             address = self._crew.room(DEPTH if self.clock.limit == np.inf else 1, tried)
             if address is None:
                 break
-            if not self._send(errand := self._next(), address):
-                self._errands.appendleft(errand)
-                break
-        if not self._is_left() and (address := self._crew.room(1)) and (post := self._crew.waiting()):
-            self._errands.append(self._crew.take_back(post.future.key))
-            if self._send(self._errands[0], address):
-                self._errands.popleft()
+            self._send(self._next(), address)
+        if not self._is_left() and (address := self._crew.room(1)) and (key := self._crew.waiting()):
+            self._send(self._crew.take_back(key), address)
         self._require_workers()
         return self._is_left() and not self.clock.over
 
@@ -216,8 +218,8 @@ class Coordinator(Executor):
         groups = max(1, int(share / unit.flops * unit.count) // unit.spec.width)
         return min(super()._most_lanes(unit), groups * unit.spec.width)
 
-    def _send(self, errand: Errand, address: str) -> bool:
-        """Send an errand to a worker; False: it is gone."""
+    def _send(self, errand: Errand, address: str) -> None:
+        """Send an errand to a worker."""
         unit, states = errand.unit, States(saved=errand.state)
         if isinstance(unit, CohortUnit | SwarmUnit) and errand.state is None:
             states = self._states_of(errand, unit)
@@ -230,7 +232,7 @@ class Coordinator(Executor):
             waits=self.clock.waits,
             snapshot_seconds=self.clock.snapshot_seconds,
         )
-        return self._crew.send(errand, task, states, address)
+        self._crew.send(errand, task, states, address)
 
     def _states_of(self, errand: Errand, unit: Unit) -> States:
         """Return the states of earlier runs, or of other trials, that a unit goes on from."""
@@ -278,13 +280,13 @@ class Coordinator(Executor):
             return
         unit, work = errand.unit, errand.work
         assert work is not None
-        self.clock.ended(answer.done, answer.diverged)
+        self.clock.ended(errand.done + answer.done, errand.diverged + answer.diverged)
         batch = self._hand_over(errand, answer, errand.batch or self._shared_batch(unit))
         batch.committed.append(partial(self._committed, errand))
         batch.rows += sum(table.num_rows for _, table in answer.found.tables)
         self._done_before += answer.resumed / unit.end * unit.flops * (errand.state is None)
         self._finished += unit.flops
-        work.diverged += answer.diverged
+        work.diverged += errand.diverged + answer.diverged
         work.speed = unit.width / max(answer.seconds["train"] + answer.seconds["evaluate"], 1e-6)
         if errand.batch:
             self._commit_batch(errand.batch)
@@ -306,6 +308,7 @@ class Coordinator(Executor):
             errand.batch = self._hand_over(errand, answer, errand.batch or Batch(self, errand.unit))
             errand.state, errand.failures, errand.tried = answer.found.state, [], []
             errand.step = int(answer.found.state["engine.t"])
+            errand.done, errand.diverged = errand.done + answer.done, errand.diverged + answer.diverged
         self._errands.appendleft(errand)
 
     def _fail(self, errand: Errand, worker: str, text: str, *, for_good: bool = False) -> None:
@@ -342,6 +345,14 @@ class Coordinator(Executor):
         batch.committed.append(partial(self._committed, errand))
         self.clock.ended(count, 0)
 
+    def _admit(self) -> None:
+        """Take in workers that have come, or refuse them."""
+        for worker, versions in self._crew.newcomers():
+            if isinstance(versions, str):
+                self._refuse(worker, f"it has not this fastgd ({versions})")
+            elif (differences := differences_of(versions, self._terms)) and not self._terms.allow_mixed:
+                self._refuse(worker, OTHER_BITS.format(differences))
+
     def _refuse(self, worker: str, why: str) -> None:
         """Give a worker nothing more."""
         if worker not in self._crew.refused:
@@ -354,11 +365,9 @@ class Coordinator(Executor):
     def _require_workers(self) -> None:
         """Raise InputError where no worker may run the study; tell where there is none at all."""
         crew = self._crew
-        if crew.workers and not crew.usable and not crew.posts:
-            why = "; ".join(f"{address}: {text}" for address, text in crew.refused.items() if address in crew.workers)
-            raise InputError(
-                f"no worker of the cluster can run the study ({why}); fastgd run --allow-mixed runs it on other ones"
-            )
+        if crew.workers and crew.refused.keys() >= crew.workers.keys() and not crew.posts:
+            why = "; ".join(f"{address}: {text}" for address, text in crew.refused.items())
+            raise InputError(f"no worker of the cluster can run the study ({why})")
         if crew.workers:
             self._alone_since = time.monotonic()
         elif time.monotonic() - self._alone_since > NONE_SECONDS:
@@ -425,6 +434,7 @@ class Coordinator(Executor):
         self._reported = now
         self.clock.read()
         rate = running = earlier = 0.0
+        done = diverged = 0
         first: tuple[Work, Unit, dict[str, Any]] | None = None
         for post in self._crew.posts.values():
             unit, work, told = post.whose.unit, post.whose.work, post.told
@@ -433,6 +443,8 @@ class Coordinator(Executor):
                     self._surveying(unit, told["step"], told["alive"])
                 continue
             running += told.get("step", post.whose.step) / unit.end * unit.flops
+            done += post.whose.done + told.get("done", 0)
+            diverged += post.whose.diverged + told.get("diverged", 0)
             if "step" in told and work is not None:
                 samples = samples_of(unit, told["resumed"], told["step"]) * told["alive"]
                 rate += samples / told["train"] if told["train"] else 0.0
@@ -440,5 +452,15 @@ class Coordinator(Executor):
                 first = first or (work, unit, told)
         if first is not None:
             work, unit, told = first
-            how_far = {"rate": rate, "running": running, "earlier": earlier}
-            self._report(unit, work.index, self._total, told["step"], told["alive"], **how_far)
+            self._report(
+                unit,
+                work.index,
+                self._total,
+                told["step"],
+                told["alive"],
+                rate=rate,
+                running=running,
+                earlier=earlier,
+                done=done,
+                diverged=diverged,
+            )

@@ -1,27 +1,25 @@
 """The workers of a cluster as a coordinator sees them: who is there, what each has to do, and what has come back."""
 
+import asyncio
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from threading import Thread
 from typing import Any, Generic, TypeVar
 
 from distributed import Client
 from distributed.scheduler import KilledWorker
-from distributed.utils import CancelledError
 
 from fastgd.common.errors import InputError
 from fastgd.datasets import Data
 from fastgd.runs.dask.messages import Answer, DataKey, States, Task
-from fastgd.runs.dask.worker import release, run_task, stop
+from fastgd.runs.dask.worker import own_versions, release, run_task, stop
 
 LOOK_SECONDS = 0.25  # between two looks at who is there
 LOST_SECONDS = 30.0  # without an answer of the scheduler, after which the run ends
-FETCH_SECONDS = 1.0  # that an answer may take, until its worker is looked for
 CALL_SECONDS = 5.0  # that a message to all workers may take
 IDLE_SECONDS = 10.0  # after which a worker that has not begun with a task is not waited for, if another one is free
 SCATTERED_BYTES = 4 << 20  # states that are larger do not travel through the scheduler
@@ -39,7 +37,8 @@ class Post(Generic[T]):
         What it was sent for.
     worker : str
         The worker's address.
-    future : Future
+    answer : Future
+        What its worker answers.
     told : dict
         What its worker told last of how far it is; empty: it has not begun.
     sent : float
@@ -48,7 +47,7 @@ class Post(Generic[T]):
 
     whose: T
     worker: str
-    future: Any
+    answer: Future[Answer]
     told: dict[str, Any] = field(default_factory=dict)
     sent: float = field(default_factory=time.monotonic)
 
@@ -86,36 +85,34 @@ class SentData:
 
     def __init__(self, client: Client) -> None:
         self.data: Sequence[Data] = ()
-        self._client, self._worker, self._sending = client, "", Future[Any]()
+        self._client, self._worker = client, ""
+        self._sending: Future[Any] | None = None
 
     @property
     def future(self) -> Any:
         """What a task is given, to have them on its worker."""
-        return self._sending.result()
+        assert self._sending is not None
+        (sent,) = self._sending.result()
+        return sent
 
     def is_there(self, workers: Collection[str], usable: Sequence[str]) -> bool:
         """Whether a worker has them; if not, and they are not on their way, they are sent to one that is usable."""
-        done = self._sending.done()
-        if done and self._sending.exception() is None and self.future.status == "finished":
+        done = self._sending is None or self._sending.done()
+        if done and self._sending and self._sending.exception() is None and self.future.status == "finished":
             return True
-        if usable and (done or self._worker not in workers):
-            self._worker, self._sending = usable[0], Future[Any]()
-            Thread(target=self._send, args=(self._worker, self._sending), daemon=True).start()
+        if usable and (done or self._worker not in workers):  # whatever the reason, they are sent again
+            self._worker = usable[0]
+            values = [list(self.data)]
+            sending = self._client.scatter(values, workers=[self._worker], hash=False, asynchronous=True)
+            self._sending = _begun(self._client, sending)
         return False
-
-    def _send(self, worker: str, sending: Future[Any]) -> None:
-        """Send them, in a thread: the worker may be gone, or stand still."""
-        try:
-            (sent,) = self._client.scatter([list(self.data)], workers=[worker], hash=False)
-            sending.set_result(sent)
-        except Exception as error:  # whatever it is, they are sent again
-            sending.set_exception(error)
 
 
 class Crew(Generic[T]):
     """Sends tasks to workers and takes their answers.
 
-    Each task is for one worker, so that none has more than it can begin soon, and none runs where it may not.
+    Each task is for one worker, so that none has more than it can begin soon, and none runs where it may not. What a
+    worker is asked or sent waits in a coroutine of the client's: none that stands still holds up the others.
 
     Parameters
     ----------
@@ -145,7 +142,8 @@ class Crew(Generic[T]):
         self.posts: dict[str, Post[T]] = {}
         self._ended: SimpleQueue[str] = SimpleQueue()
         self._looked, self._answered = 0.0, time.monotonic()
-        self._held: dict[str, Any] = {}  # futures of states, as long as their tasks need them
+        self._asked: dict[str, Future[Any]] = {}  # what fastgd newcomers have
+        self._known: set[str] = set()  # the workers that have told it
         client.subscribe_topic(run, self._listen)
 
     # --- who is there -------------------------------------------------------------------------------------------------
@@ -153,7 +151,20 @@ class Crew(Generic[T]):
     @property
     def usable(self) -> list[str]:
         """The workers that may be given tasks."""
-        return [address for address in self.workers if address not in self.refused]
+        return [address for address in self.workers if address in self._known and address not in self.refused]
+
+    def newcomers(self) -> Iterator[tuple[str, Mapping[str, str] | str]]:
+        """Yield workers that have come, with what `own_versions` found there, or why it failed.
+
+        What has not the coordinator's fastgd is not to be given a task: Dask ends a worker that cannot read one.
+        """
+        for address in [address for address, asked in self._asked.items() if asked.done()]:
+            asked = self._asked.pop(address)
+            if asked.cancelled() or asked.exception() is not None or address not in asked.result():
+                continue  # it, or the scheduler, is gone; it is asked again if not
+            self._known.add(address)
+            found = asked.result()[address]
+            yield address, found if isinstance(found, dict) else str(found)
 
     def look(self) -> None:
         """See who is there, if the last look is some time ago."""
@@ -164,12 +175,18 @@ class Crew(Generic[T]):
         try:
             self.workers = dict(self._client.nthreads(callback_timeout=CALL_SECONDS))
             self._answered = time.monotonic()
-        except (OSError, TimeoutError) as error:
+        except Exception as error:  # Dask has many for what does not answer
             if time.monotonic() - self._answered > LOST_SECONDS or self._client.status in ("closing", "closed"):
                 raise InputError(
                     f"Dask's scheduler does not answer any more ({error}): what was committed is kept, and the same "
                     "command goes on from there"
                 ) from error
+            return
+        self._known.intersection_update(self.workers)
+        self.refused = {address: why for address, why in self.refused.items() if address in self.workers}
+        for address in self.workers.keys() - self._known - self._asked.keys():
+            asked = self._client.run(own_versions, workers=[address], on_error="return", asynchronous=True)
+            self._asked[address] = _begun(self._client, asked)
 
     def room(self, depth: int, avoid: Collection[str] = ()) -> str | None:
         """Return the worker that has least to do, if that is fewer than `depth` tasks; others than `avoid`, if any."""
@@ -182,51 +199,50 @@ class Crew(Generic[T]):
         least = min(counts, key=counts.__getitem__, default=None)
         return None if least is None or counts[least] >= depth else least
 
-    def waiting(self) -> Post[T] | None:
-        """Return a task that has not begun, of a worker that has another one before it, or that does nothing."""
+    def waiting(self) -> str | None:
+        """Return the key of a task that has not begun, of a worker that has another one before it, or does nothing."""
         busy: set[str] = set()
         found, late = None, time.monotonic() - IDLE_SECONDS
-        for post in self.posts.values():
+        for key, post in self.posts.items():
             if not post.told and (post.worker in busy or post.sent < late):
-                found = post
+                found = key
             busy.add(post.worker)
         return found
 
     # --- tasks --------------------------------------------------------------------------------------------------------
 
-    def send(self, whose: T, task: Task, states: States, worker: str) -> bool:
-        """Send a task to a worker; False: it is gone."""
+    def send(self, whose: T, task: Task, states: States, worker: str) -> None:
+        """Send a task to a worker."""
+        given = None if self._data is None else self._data.future
+        answer = _begun(self._client, self._answer(task, given, states, worker))
+        self.posts[task.key] = Post(whose, worker, answer)
+        answer.add_done_callback(lambda _: self._ended.put(task.key))
+
+    async def _answer(self, task: Task, given: Any, states: States, worker: str) -> Answer:
+        """Send a task to a worker and return its answer; where this is cancelled, so is the task."""
         sent: Any = states
-        if states.bytes > SCATTERED_BYTES:
-            try:
-                (sent,) = self._client.scatter([states], workers=[worker], hash=False)
-            except (KeyError, OSError, TimeoutError):
-                self._looked = 0.0
-                return False
-            self._held[task.key] = sent
-        future = self._client.submit(
-            run_task,
-            task,
-            None if self._data is None else self._data.future,
-            sent,
-            key=task.key,
-            workers=[worker],
-            allow_other_workers=False,
-            pure=False,
-        )
-        self.posts[task.key] = Post(whose, worker, future)
-        future.add_done_callback(lambda _, key=task.key: self._ended.put(key))
-        return True
+        try:
+            if states.bytes > SCATTERED_BYTES:
+                (sent,) = await self._client.scatter([states], workers=[worker], hash=False, asynchronous=True)
+            where = {"workers": [worker], "allow_other_workers": False}
+            future = self._client.submit(run_task, task, given, sent, key=task.key, pure=False, **where)
+        except Exception as error:
+            raise Lost(f"the worker {worker} could not be sent its unit: {error}", to_blame=False) from error
+        gathering = asyncio.ensure_future(self._client.gather(future, asynchronous=True))
+        try:
+            answer: Answer = await asyncio.shield(gathering)
+            return answer
+        except asyncio.CancelledError:
+            await self._client.cancel([future], asynchronous=True)
+            with suppress(CancelledError):  # of Dask's, which would tell of what nobody has waited for
+                await gathering
+            raise
 
     def take_back(self, key: str) -> T:
         """Take a task back from its worker."""
-        post = self._forget(key)
-        post.future.cancel()
+        post = self.posts.pop(key)
+        post.answer.cancel()
         return post.whose
-
-    def _forget(self, key: str) -> Post[T]:
-        self._held.pop(key, None)
-        return self.posts.pop(key)
 
     def answers(self, seconds: float) -> Iterator[tuple[Post[T], Answer | Lost]]:
         """Yield what has come back, and what is lost, waiting so long for the first."""
@@ -236,8 +252,11 @@ class Crew(Generic[T]):
             while True:
                 key = self._ended.get(timeout=seconds)
                 seconds = 0.0
-                if key in self.posts:
-                    post = self._forget(key)
+                if key in self.posts and self._was_lost(key):  # with its worker, or with what came from another one
+                    self._looked = 0.0
+                    self.look()
+                    yield from self._lost()
+                if post := self.posts.pop(key, None):
                     yield post, self._result(post)
 
     def _lost(self) -> Iterator[tuple[Post[T], Lost]]:
@@ -249,33 +268,22 @@ class Crew(Generic[T]):
                 self.take_back(key)
                 yield post, Lost(f"the worker {worker} was lost", to_blame=key in begun)
 
+    def _was_lost(self, key: str) -> bool:
+        """Whether Dask has no answer to a task, and none will come."""
+        answer = self.posts[key].answer
+        return answer.cancelled() or isinstance(answer.exception(), CancelledError | OSError | Lost)
+
     def _result(self, post: Post[T]) -> Answer | Lost:
         try:
-            return self._fetched(post)
+            return post.answer.result()
         except KilledWorker as error:
             return Lost(f"it ended its workers: {error.args[0]}", to_blame=True, for_good=True)
-        except CancelledError:
+        except Lost as lost:
+            return lost
+        except (CancelledError, OSError):
             return Lost(f"the worker {post.worker}, or what it was sent, was lost", to_blame=False)
         except Exception as error:  # what does not even arrive there
             return Answer("failed", text=f"{type(error).__name__}: {error}")
-
-    def _fetched(self, post: Post[T]) -> Answer | Lost:
-        """Return the answer of a task that has ended.
-
-        Where its worker is gone since, Dask would wait for it to run again, on this worker.
-        """
-        seconds = FETCH_SECONDS
-        while True:
-            try:
-                answer: Answer = post.future.result(timeout=seconds)
-                return answer
-            except TimeoutError:
-                seconds *= 2  # it may be large
-                self._looked = 0.0
-                self.look()
-                if post.worker not in self.workers:
-                    post.future.cancel()
-                    return Lost(f"the worker {post.worker} was lost", to_blame=False)
 
     def _listen(self, event: tuple[float, dict[str, Any]]) -> None:
         """Take what a worker tells; called in a thread of the client's."""
@@ -289,16 +297,25 @@ class Crew(Generic[T]):
 
     def stop(self) -> None:
         """Have all units end, which answer as they are."""
-        if not (at_work := list({post.worker for post in self.posts.values()})):
-            return
-        with suppress(OSError, TimeoutError):
-            self._client.run(stop, self._run, workers=at_work, on_error="ignore", callback_timeout=CALL_SECONDS)
+        if at_work := list({post.worker for post in self.posts.values()}):
+            tell(self._client, stop, self._run, workers=at_work)
 
     def close(self, data: Collection[DataKey]) -> None:
         """Take everything back, and have workers let go of what they keep for this run, and of data."""
         for key in list(self.posts):
             self.take_back(key)
         self._data = None
-        with suppress(OSError, TimeoutError, ValueError):
+        with suppress(Exception):  # the client may be closed
             self._client.unsubscribe_topic(self._run)
-            self._client.run(release, self._run, data, on_error="ignore", callback_timeout=CALL_SECONDS)
+        tell(self._client, release, self._run, data, workers=[*self._known])
+
+
+def tell(client: Client, what: Callable[..., None], *about: Any, workers: Sequence[str] | None = None) -> None:
+    """Have workers, by default all, do what they can do without: whoever does not answer is left alone."""
+    with suppress(Exception):  # Dask has many for who does not answer
+        client.run(what, *about, workers=workers, on_error="ignore", callback_timeout=CALL_SECONDS)
+
+
+def _begun(client: Client, what: Coroutine[Any, Any, T]) -> Future[T]:
+    """Begin with a coroutine in the thread of a client."""
+    return asyncio.run_coroutine_threadsafe(what, client.loop.asyncio_loop)

@@ -1,8 +1,9 @@
 """`DaskExecutor`: what `fastgd.run` is given to run a study on a Dask cluster."""
 
+import os
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -66,7 +67,7 @@ class DaskExecutor:
     @contextmanager
     def keeping_data(self) -> Iterator[None]:
         """Have workers keep the data of the runs in a block until it ends, since each of them is over the same."""
-        from fastgd.runs.dask.crew import CALL_SECONDS
+        from fastgd.runs.dask.crew import tell
         from fastgd.runs.dask.worker import release
 
         self._keeps = set()
@@ -75,8 +76,7 @@ class DaskExecutor:
         finally:
             kept, self._keeps = self._keeps, None
             self._sent.clear()
-            with suppress(OSError, TimeoutError, ValueError):
-                self.client.run(release, "", kept, on_error="ignore", callback_timeout=CALL_SECONDS)
+            tell(self.client, release, "", kept)
 
     def _done_with(self, data: "DataKey") -> "Collection[DataKey]":
         """Return the data that workers are to let go of when a run over some is over."""
@@ -107,11 +107,13 @@ class DaskExecutor:
         from fastgd.runs.dask.messages import Terms
         from fastgd.runs.dask.worker import own_versions
 
+        if self.client.status in ("closing", "closed"):
+            raise InputError("the client of the DaskExecutor is closed, or its scheduler is gone; give an open one")
         terms = Terms(
             run=uuid4().hex[:12],
             versions=own_versions(),
             allow_mixed=allow_mixed,
-            path=[folder for folder in sys.path if folder],
+            path=[os.path.abspath(folder) for folder in sys.path],  # "" is the current folder
             study=study if data and not given else None,
             dtype=study.dtype,
             fingerprints=tuple(rows.fingerprint for rows in data),

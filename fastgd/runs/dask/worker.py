@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache, partial
 
@@ -28,6 +28,7 @@ from fastgd.runs.runner import versions
 from fastgd.runs.units.unit_run import run_unit
 
 MOST_DATA = 2  # of how many studies a worker keeps the data that it has loaded
+OTHER_BITS = "it has {}: the same study may give other bits there; --allow-mixed uses it all the same"
 REPORT_SECONDS = 0.5  # between two reports of how far a unit is
 
 _one_at_a_time = threading.Lock()  # a unit has all threads of its worker
@@ -97,14 +98,15 @@ def run_task(task: Task, given: Sequence[Data] | None, states: States) -> Answer
         What the unit goes on from.
     """
     worker, terms = get_worker(), task.terms
-    recall, differences = Recall(terms.run, task.key, worker), differences_from(terms)
+    recall, differences = Recall(terms.run, task.key, worker), differences_of(own_versions(), terms)
+    sys.path += [folder for folder in terms.path if folder not in sys.path]  # where a user's modules may be
     with _one_at_a_time:
         if recall:
             return Answer("paused")
         worker.log_event(terms.run, {"key": task.key, "begun": True})
         try:
-            if differences and not terms.allow_mixed:
-                raise Refused(f"it has {differences}: the same study may give other bits there")
+            if differences and not terms.allow_mixed:  # another worker has come under the address of one before
+                raise Refused(OTHER_BITS.format(differences))
             data = _data_of(terms) if given is None else given
             return _answer(task, data, states, recall, differences)
         except Refused as error:
@@ -117,7 +119,6 @@ def run_task(task: Task, given: Sequence[Data] | None, states: States) -> Answer
 def _answer(task: Task, data: Sequence[Data], states: States, recall: Recall, differences: str) -> Answer:
     """Run a unit to its end, or until it is to end."""
     terms, worker = task.terms, get_worker()
-    sys.path += [folder for folder in terms.path if folder not in sys.path]  # where a user's modules may be
     unit: Unit | SurfaceUnit = pickle.loads(task.unit)
     clock = Clock("load")
     clock.interruption, clock.snapshot_seconds = recall, task.snapshot_seconds
@@ -174,9 +175,8 @@ def own_versions() -> dict[str, str]:
     return versions() | {"fastgd": source_hash(folders=(".",))}
 
 
-def differences_from(terms: Terms) -> str:
-    """Return in words in what this worker differs from the coordinator, so that bits may differ."""
-    own = own_versions()
+def differences_of(own: Mapping[str, str], terms: Terms) -> str:
+    """Return in words in what a worker with its own versions differs from the coordinator, so that bits may differ."""
     return ", ".join(
         f"{name} {own.get(name, 'none')} (not {wanted})"
         for name, wanted in terms.versions.items()
