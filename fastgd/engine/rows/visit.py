@@ -1,9 +1,9 @@
 """Rows in the order in which they are visited: where they lie, or some at a time in a buffer.
 
 Kernels read rows through an order, and know nothing else of where they are. Of `StagedRows` that order says where in
-the buffer a row stands, if it is there: before a call, or beside the one before it, the host has the places of the order
-brought there that the call passes over. What a call only looks ahead to is somewhere in the buffer, too, and is asked
-for again.
+the buffer a row stands, if it is there: before a call, or beside the one before it, the host has the places of the
+order brought there that the call passes over. What a call only looks ahead to is somewhere in the buffer, too, and is
+asked for again.
 """
 
 from collections.abc import Sequence
