@@ -105,7 +105,7 @@ def test_mapped_rows_have_the_bits_of_those_in_memory(batch_size, order, tmp_pat
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")
 def test_what_was_passed_of_a_mapped_file_is_let_go(tmp_path, monkeypatch):
     monkeypatch.setattr(read_ahead, "AHEAD_BYTES", 1 << 20)
-    rows_ = mapped(np.random.default_rng(0).normal(size=(200_000, 10)), tmp_path / "rows_of_a_test.npy")  # 16 MB
+    rows_ = mapped(np.random.default_rng(0).normal(size=(800_000, 10)), tmp_path / "rows_of_a_test.npy")  # 64 MB
     visit = Visit(rows_, np.zeros((len(rows_), 1)), np.arange(len(rows_), dtype=np.int32), False)
     most = 0
     for first in range(0, len(rows_), visit.room):
@@ -113,7 +113,7 @@ def test_what_was_passed_of_a_mapped_file_is_let_go(tmp_path, monkeypatch):
         visit.hold(pool(2), (first, end))
         rows_[first:end].sum()
         most = max(most, resident("rows_of_a_test"))
-    assert 1 << 19 < most < 10 << 20
+    assert 1 << 19 < most < (2 * read_ahead.AT_ONCE + 4) << 20
 
 
 @pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="the system does not tell")

@@ -17,7 +17,7 @@ from fastgd.engine.rows.order import BLOCK_ROWS
 
 Array = npt.NDArray[Any]
 AHEAD_BYTES = 32 << 20  # of the rows that are asked for: a disk is busy for some milliseconds, and keeps being so
-AT_ONCE = 4  # times as many rows are passed over in one go where the system holds the file, and then let go
+AT_ONCE = 8  # times as many rows are passed over in one go where the system holds the file, and then let go
 MOST_SPREAD = 32  # times as many rows as are visited that may be read for them: others are read one by one
 
 
@@ -57,8 +57,8 @@ class ReadAhead:
     def pass_over(self, order: Array, ranges: Sequence[tuple[int, int]]) -> None:
         """Read ahead of some ranges of places of an order, which are passed over next.
 
-        A thread asks for what is not needed yet, while kernels compute, and not before half of what was asked for is
-        passed.
+        A thread asks for what is not needed at once, while kernels compute, and not before half of what was asked for
+        is passed.
         """
         ahead, room = (max(1, rows // len(ranges)) for rows in (self.ahead, self.room))
         now, later = [], []
@@ -66,8 +66,9 @@ class ReadAhead:
             before, asked = self._parts.get(part, (end, 0))
             asked, stop = first if first < before else max(asked, first), min(len(order), end + room)
             if asked < min(stop, end + ahead // 2):
-                now.append(order[asked:end])
-                later.append(order[max(asked, end) : stop].copy())
+                soon = max(asked, min(end, asked + ahead))
+                now.append(order[asked:soon])
+                later.append(order[soon:stop].copy())
                 asked = stop
             self._parts[part] = first, asked
             self._passed += end - first
