@@ -1,5 +1,6 @@
 """Where rows are while a study runs: what memory has no room for goes to files, and these are not to change."""
 
+import gc
 import os
 
 import numpy as np
@@ -32,6 +33,8 @@ def own_cache(tmp_path, monkeypatch):
 
 def budget_of(mapped, data, part):
     """Return the bytes with which a study runs over mapped rows, and a part of so many more."""
+    gc.collect()  # what other tests left would be freed later, and count as room
+    memory.release()
     plan = make_plan(mapped, load_data(mapped, data, print))
     room = memory.room(plan.methods.values(), 2)
     return system.memory_use().own + room.limit.left - room.left + max(map(memory.of, plan.units)) + part
@@ -80,8 +83,6 @@ def test_a_study_that_needs_the_room_of_its_rows_reads_them_once(tmp_path, monke
     found = fastgd.run(auto, tmp_path / "r", threads=2, memory=budget, progress=False)
     assert_same(found, expected)
     assert any("they would leave too little for the study" in note for note in found.manifest.notes)
-    with pytest.raises(InputError, match=r'so would source = "map"'):
-        fastgd.run(in_memory, tmp_path / "s", threads=2, memory=budget, progress=False)
 
 
 def test_rows_as_they_were_read_are_free_before_a_study_begins(tmp_path):
