@@ -38,6 +38,7 @@ class Options:
     """What `fastgd.run` takes besides the study and its folder; `dask`: of which cluster it takes the executor."""
 
     fresh: bool = False
+    join: bool = False
     threads: int | None = None
     trial: str | None = None
     shard: str | None = None
@@ -78,6 +79,8 @@ def executor_of(dask: str | None) -> AbstractContextManager["DaskExecutor | None
 
 def _kept(folder: Path, reporter: Reporter) -> str:
     """Return a sentence on what is kept after an interruption."""
+    if reporter.waits:
+        return f"interrupted: nothing was begun, since another process wrote to {folder}; it was left alone"
     try:
         unfinished = load(folder).trials["status"].eq("timeout")
         kept, waiting = int((~unfinished).sum()), int(unfinished.sum())
