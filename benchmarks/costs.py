@@ -114,6 +114,9 @@ STUDIES = {
     "squares": lambda: over_data(
         100_000, 50, {"sgd": RATES, "adam": RATES}, steps=4_000, loss="squared", record={"every": {"log": 20}}
     ),
+    "all squares": lambda: over_data(
+        20_000, 200, {"sgd": RATES, "adam": MANY_RATES}, steps=8_000, loss="squared", record={"every": {"log": 3}}
+    ),
     "folds": lambda: over_data(
         50_000, 50, {"momentum": RATES}, epochs=5, batch_size=64,
         problem={"standardize": True, "validation": {"folds": 5}},

@@ -404,7 +404,7 @@ def test_kernels_that_are_not_in_the_cache_are_said_to_prolong_a_run(monkeypatch
     there = plan_of(optimizer=SGD).summary(1)
     assert (there.compiling, there.takes) == (0, there.cost.in_words())
     alone, shared = (compiling({"one": "dense", "other": "dense"}, threads) for threads in (1, 2))
-    assert shared == alone / 2, "a second process compiles beside the run"
+    assert alone / 2 < shared < alone, "a second process compiles beside the run"
     assert alone < 2 * compiling({"one": "dense"}, 1), "methods share what walks their rows"
 
 

@@ -51,7 +51,7 @@ SECONDS_PER_ENTRY = {"train": 3.0e-9, "evaluate": 1.5e-9}  # and tile, beside th
 SECOND_LEVEL_BYTES, UNCACHED_FACTOR = 1 << 20, 0.4  # more than long arrays, for the first access past that cache
 SECONDS_PER_SINGLE_LANE_ROW = {"train": 18e-9, "evaluate": 9e-9}
 SECONDS_PER_MAPPED_BYTE = 0.15e-9  # of rows in a file whose pages the system holds, on a thread
-SECONDS_PER_FORMED_VALUE = 2.0e-9  # that is standardised or rounded as kernels pass over it, on a thread
+SECONDS_PER_FORMED_VALUE = 0.7e-9  # that is standardised or rounded as kernels pass over it, on a thread
 SECONDS_PER_TILE_STEP = {False: 0.13e-6, True: 0.03e-6}  # of batches of some rows, and of few: a sweep is one call
 SECONDS_PER_ROUND = 0.2e-6  # of sums over all parameters, beside these
 SECONDS_PER_PREPARED_OPERATION = 1.7e-9  # of a vector of lanes, before a step: each waits for the one before
@@ -78,8 +78,9 @@ BYTES_PER_NUMBER = 5.0  # compressed from 8
 BYTES_PER_TRIAL = 40  # of a cohort, compressed
 BYTES_PER_SWARM_TRIAL = 12  # compressed, beside its coordinates
 # Compiling, of one processor: what all methods of a kind share, and what each of them takes.
-SECONDS_PER_COMPILED_KIND = {"dense": 5.0, "sparse": 5.0, "swarm": 3.0}
-SECONDS_PER_COMPILED_METHOD = {"dense": 2.0, "sparse": 4.0, "swarm": 2.0}
+SECONDS_PER_COMPILED_KIND = {"dense": 2.0, "sparse": 2.0, "swarm": 1.0}
+SECONDS_PER_COMPILED_METHOD = {"dense": 0.8, "sparse": 2.0, "swarm": 1.0}
+COMPILING_PROCESSES = 1.4  # that a run and its second process are worth, which takes a thread from the run
 # Swarms.
 SECONDS_PER_SWARM_STEP = 0.8e-9  # of a lane, beside its operations
 SECONDS_PER_READING, SECONDS_PER_READ_COORDINATE = 7e-9, 4.5e-9  # of a lane at a checkpoint
@@ -375,7 +376,8 @@ def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
     """Return the seconds of steps from X'X, which full batches make once, and others each."""
     spec, speed, P = unit.spec, rows.speed, unit.spec.parameters(unit.d)
     product = speed.operation * P * P / SHARE_OF_PEAK
-    step = speed.shared(rows.tiles * (spec.kernel.lanes * product + _update(unit, rows)), rows.tiles)
+    product_of_tile = spec.kernel.lanes * product + speed.spread * P * P
+    step = speed.shared(rows.tiles * (product_of_tile + _update(unit, rows)), rows.tiles)
     if spec.line_search is not None:  # the direction's product too, and calls of their own
         step = 2 * step + LINE_CALLS_PER_STEP * SECONDS_PER_CALL
     calls = SECONDS_PER_CALL * len(unit.checkpoints)
@@ -513,7 +515,9 @@ def compiling(methods: Mapping[str, str], threads: int) -> float:
     A second process does most of it while the first methods run, on a processor that these have no more.
     """
     own = sum(SECONDS_PER_COMPILED_METHOD[kind] for kind in methods.values())
-    return (own + sum(SECONDS_PER_COMPILED_KIND[kind] for kind in set(methods.values()))) / min(2, threads)
+    return (own + sum(SECONDS_PER_COMPILED_KIND[kind] for kind in set(methods.values()))) / min(
+        COMPILING_PROCESSES, threads
+    )
 
 
 def total(parts: Iterable[Cost], end: float, methods: Mapping[str, str]) -> Cost:
