@@ -139,7 +139,7 @@ def _print_plan(study: Study, out: Path | None, options: Options, workers: "Work
     whole, plan = prepared.whole, prepared.plan
     folder = folder_of(study, out, options.trial, shard)
     refused = "" if options.fresh else refusal(folder, study, options.allow_mixed)
-    found = None if options.fresh or refused else standing(folder, study, plan, saved_states(folder))
+    found = None if options.fresh or refused else standing(folder, study, plan, *saved_states(folder))
     summary = plan.summary(options.threads, found.left if found else None)
     lines = [f"a run would be refused: {refused}"] if refused else list(found.lines if found else ())
     if shard is not None:

@@ -53,7 +53,7 @@ from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
-from fastgd.store.states import StateInfo, drop_superseded, infos_of
+from fastgd.store.states import StateInfo, drop_superseded, infos_of, steps_of
 from fastgd.study.config import Study, require_study
 
 # Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
@@ -283,14 +283,18 @@ def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
     return {name: len(unit.starts) for unit in plan.units if isinstance(unit, SwarmUnit) for name in unit.ids}, names
 
 
-def saved_states(path: Path) -> list[StateInfo]:
-    """Return the states of finished trials in a results folder from which this program can go on."""
-    return infos_of(Snapshots(path.absolute(), versions()).finished)
+def saved_states(path: Path) -> tuple[list[StateInfo], dict[str, int]]:
+    """Return from what this program can go on in a results folder.
+
+    The states of finished trials there, and the steps that units on their way have taken, by their names.
+    """
+    snapshots = Snapshots(path.absolute(), versions())
+    return infos_of(snapshots.finished), steps_of(snapshots)
 
 
 def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
-    found = None if options.fresh else standing(options.path, study, plan, saved_states(options.path))
+    found = None if options.fresh else standing(options.path, study, plan, *saved_states(options.path))
     summary = plan.summary(options.threads, found.left if found else None)
     emit(Planned(summary))
     later = left_to_merged(study) if options.shard else ()

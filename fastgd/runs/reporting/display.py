@@ -118,7 +118,7 @@ class Reporter:
             case Loading(dataset):
                 self._say(f"loading {dataset}")
             case Planned(summary):
-                self._console.print(f"planned {_planned(summary)}: {summary.cost.in_words()}", soft_wrap=True)
+                self._console.print(f"planned {_planned(summary)}: {summary.takes}", soft_wrap=True)
             case Searching(cost):
                 self._console.print(f"all rounds of the search: {cost.in_words()}", soft_wrap=True)
             case Compiling(what) if what not in self._compiled:
