@@ -395,6 +395,34 @@ def load(typingctx, shape, array, index):
     return vector(shape, array, types.intp), codegen
 
 
+def mask_of(builder, width, remaining):
+    """A mask of `width` lanes of which the first `remaining` are on."""
+    lanes = ir.Constant(ir.VectorType(I32, width), list(range(width)))
+    return builder.icmp_signed("<", lanes, splat(builder, builder.trunc(remaining, I32), width))
+
+
+def load_masked(builder, pointer, kind, mask):
+    """The vector at a pointer, with zeros where the mask is off: what stands there is not touched."""
+    pointer = builder.bitcast(pointer, ir.PointerType(kind))
+    name = f"llvm.masked.load.{vector_suffix(kind)}.p0"
+    function = llvm_function(builder, name, kind, [pointer.type, I32, mask.type, kind])
+    align = 8 if isinstance(kind.element, ir.DoubleType) else 4
+    return builder.call(function, [pointer, I32(align), mask, ir.Constant(kind, [0.0] * kind.count)])
+
+
+@intrinsic
+def load_some(typingctx, shape, array, index, remaining):
+    """`load_some(shape, array, index, n)`: a vector of n elements array[index:], with zeros behind them."""
+    vector = Vector(array.dtype, shape.value.width)
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(vector)
+        pointer = address(context, builder, sig.args[1], args[1], args[2])
+        return load_masked(builder, pointer, kind, mask_of(builder, vector.count, args[3]))
+
+    return vector(shape, array, types.intp, types.intp), codegen
+
+
 @intrinsic
 def load_pairs(typingctx, shape, array, index):
     """`load_pairs(shape, array, index)`: the vector of every second element, array[index], array[index + 2], ..."""

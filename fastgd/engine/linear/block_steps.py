@@ -49,10 +49,10 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
             at = (min(step, last) * tiles + tile) * values * L
             call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, t, exact_c, c)
         rows = single_steps.whole_vectors(shape, count) if static(shape, "single") else count + MOST_BLOCK_ROWS
-        look_up(order, y, d, start, count, rows, offsets, 0, targets)
+        look_up(data, start, count, rows, offsets, 0, targets)
         ahead = min(start + b + b, n) if tile == span.worker else 0
         prefetch_targets(y, order, start + b, ahead)
-        products(shape, X, offsets, count, d, state, bias, Z, order, RowRange(start + b, ahead))
+        products(shape, X, offsets, count, d, state, bias, Z, data.source, order, RowRange(start + b, ahead))
         call_at(residuals, shape, Z, targets, count, scale if estimator == PLAIN else kind(1.0), check)
         if not_finite(shape, check):
             note_bad(check, bad, t)

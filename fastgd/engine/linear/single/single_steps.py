@@ -30,22 +30,22 @@ def whole_vectors(shape, count):
 
 
 @jit(inner=True, inline="late")
-def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
+def products(shape, X, offsets, count, d, W, bias, Z, source, order, ahead):
     """Leave in Z the margins of the rows at some offsets; without an intercept `bias` is -1.
 
     Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed, in whichever order, as far
     as their last vectors reach: a load under a mask waits for all of its cache lines.
     """
-    block, width, ahead = static(shape, "rows"), static(shape, "width"), to_prefetch(X, d, ahead)
+    block, width, ahead = static(shape, "rows"), static(shape, "width"), to_prefetch(source, d, ahead)
     start, whole = W[bias] if bias >= 0 else W.dtype.type(0), count - count % block
     reach = whole_vectors(shape, d)
     for i in range(0, count, width):
         store(Z, i, spread(shape, start))
     for i in range(0, whole, block):
-        prefetch_rows(X, order, d, 0, reach, ahead.first + i, min(ahead.first + i + block, ahead.end))
+        prefetch_rows(source, order, d, 0, reach, ahead.first + i, min(ahead.first + i + block, ahead.end))
         dot_block(shape, "rows", X, offsets, i, W, d, Z)
     for i in range(whole, count):
-        prefetch_rows(X, order, d, 0, reach, ahead.first + i, min(ahead.first + i + 1, ahead.end))
+        prefetch_rows(source, order, d, 0, reach, ahead.first + i, min(ahead.first + i + 1, ahead.end))
         dot_block(shape, "one", X, offsets, i, W, d, Z)
 
 
@@ -53,9 +53,9 @@ def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
 def margins(shape, data, low, count, W, scratch, ahead):
     """Leave in Z the margins of the rows order[low : low + count]; those of the `RowRange` ahead are prefetched."""
     bias = whole_vectors(shape, data.d) if data.intercept else -1
-    look_up(data.order, data.y, data.d, low, count, whole_vectors(shape, count), scratch.offsets, 0, scratch.y)
+    look_up(data, low, count, whole_vectors(shape, count), scratch.offsets, 0, scratch.y)
     prefetch_targets(data.y, data.order, ahead.first, min(ahead.first + count, ahead.end))
-    products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.order, ahead)
+    products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.source, data.order, ahead)
 
 
 @jit(inner=True, inline="late")
