@@ -25,6 +25,7 @@ from fastgd.runs.reporting.events import Planned
 
 FILES = Path(tempfile.gettempdir())
 RATES: dict[str, Any] = {"lr": {"log": [1e-4, 1e-2], "num": 16}}
+MANY_RATES: dict[str, Any] = {"lr": {"log": [1e-4, 1e-2], "num": 64}}
 
 
 def over_data(n: int, d: int, optimizers: dict[str, dict[str, Any]], **fields: Any) -> Study:
@@ -43,11 +44,11 @@ def over_network(n: int, layers: list[int], optimizers: dict[str, dict[str, Any]
 
 def over_file(n: int, d: int, optimizers: dict[str, dict[str, Any]], **fields: Any) -> Study:
     """Return a study over rows in a file that is mapped, in an order of blocks."""
-    file = FILES / f"{n}-{d}.npz"
+    file = FILES / f"{n}-{d}-weighed.npz"
     if not file.exists():
         random = np.random.default_rng(0)
         X = random.standard_normal((n, d))
-        np.savez(file, X=X, y=(X[:, 0] > 0).astype(float))
+        np.savez(file, X=X, y=(X[:, 0] > 0).astype(float), w=random.random(n))
     problem = {"synthetic": None, "path": str(file), "source": "map", **fields.pop("problem", {})}
     return over_data(n, d, optimizers, problem=problem, order="blocks", **fields)
 
@@ -68,6 +69,20 @@ def on_landscape(landscape: str, starts: dict[str, Any], optimizers: list[str], 
 STUDIES = {
     "tiles": lambda: over_data(100_000, 50, {"sgd": RATES, "adam": RATES}, epochs=5, batch_size=[64, 1024]),
     "one row": lambda: over_data(30_000, 50, {"sgd": RATES, "adam": RATES}, epochs=3, batch_size=1),
+    "short steps": lambda: over_data(
+        200_000, 8, {"sgd": RATES, "momentum": RATES, "adam": RATES}, epochs=3, batch_size=1
+    ),
+    "few rows": lambda: over_data(100_000, 50, {"sgd": RATES, "rmsprop": RATES}, epochs=3, batch_size=[2, 8]),
+    "sums": lambda: over_data(30_000, 50, {"dog": RATES, "lamb": RATES, "lars": RATES}, epochs=3, batch_size=[1, 16]),
+    "far rows": lambda: over_data(150_000, 400, {"momentum": MANY_RATES}, epochs=3, batch_size=64),
+    "far narrow rows": lambda: over_data(1_000_000, 50, {"momentum": RATES}, epochs=3, batch_size=64),
+    "ordered rows": lambda: over_data(
+        150_000, 400, {"momentum": MANY_RATES}, epochs=3, batch_size=64, order="sequential"
+    ),
+    "longer": lambda: over_data(
+        200_000, 50, {"momentum": MANY_RATES}, epochs=12, batch_size=64, record={"state": True}
+    ),
+    "weights": lambda: over_file(500_000, 50, {"momentum": RATES}, epochs=3, batch_size=64, problem={"weights": "w"}),
     "wide": lambda: over_data(20_000, 1_000, {"sgd": RATES, "adam": RATES}, epochs=3, batch_size=64),
     "float32": lambda: over_data(100_000, 50, {"adam": RATES}, epochs=5, batch_size=64, dtype="float32"),
     "single": lambda: over_data(100_000, 50, {"sgd": {"lr": 1e-3}, "adam": {"lr": 1e-3}}, epochs=10, batch_size=64),
@@ -98,6 +113,9 @@ STUDIES = {
     ),
     "squares": lambda: over_data(
         100_000, 50, {"sgd": RATES, "adam": RATES}, steps=4_000, loss="squared", record={"every": {"log": 20}}
+    ),
+    "all squares": lambda: over_data(
+        20_000, 200, {"sgd": RATES, "adam": MANY_RATES}, steps=8_000, loss="squared", record={"every": {"log": 3}}
     ),
     "folds": lambda: over_data(
         50_000, 50, {"momentum": RATES}, epochs=5, batch_size=64,
@@ -162,6 +180,7 @@ STUDIES = {
         "rosenbrock", {"uniform": 3}, ["sgd", "momentum", "adam"], steps=1_000, record={"trajectories": "all"}
     ),
 }  # fmt: skip
+BEFORE: dict[str, dict[str, Any]] = {"longer": {"epochs": 8}}  # changes of a run that each goes on from
 
 
 def main() -> None:
@@ -194,7 +213,10 @@ def _run(name: str, wall: bool) -> dict[str, Any]:
             fastgd.run(first, folder + "/run").best()
     with tempfile.TemporaryDirectory() as folder:
         events = lambda event: planned.append(event) if isinstance(event, Planned) else None  # noqa: E731
-        study, began = STUDIES[name](), clock()
+        study = STUDIES[name]()
+        if name in BEFORE:
+            fastgd.run(study.model_copy(update=BEFORE[name]), folder + "/run", threads=None if wall else 1)
+        began = clock()
         results = fastgd.run(study, folder + "/run", threads=None if wall else 1, on_event=events)
         spent = clock() - began
         disk = sum(file.stat().st_size for file in Path(folder).rglob("*"))

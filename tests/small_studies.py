@@ -50,7 +50,9 @@ class Log(list):
 def run(path, data=None, log=None, threads=2, **changes):
     """Run a small study; options of `fastgd.run` may be among the changes."""
     options = {
-        name: changes.pop(name) for name in ("fresh", "trial", "allow_mixed", "memory", "progress") if name in changes
+        name: changes.pop(name)
+        for name in ("fresh", "join", "trial", "allow_mixed", "memory", "progress")
+        if name in changes
     }
     study = study_of(**changes)
     named = any(problem.dataset or problem.path or problem.synthetic for problem in study.problem)

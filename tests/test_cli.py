@@ -256,6 +256,35 @@ def test_progress_is_plain_lines_where_there_is_no_terminal():
     ]
 
 
+def wait(console, *later):
+    reporter = Reporter(console)
+    with reporter:
+        for waited in (0, 61.2):
+            reporter(events.Waiting("results/x", "process 7 on here, seen 3 s ago", "", waited, 1288))
+        assert reporter.waits
+        for event in later:
+            reporter(event)
+        assert reporter.waits == (not later)
+    return console.file.getvalue()
+
+
+def test_waiting_is_one_plain_line():
+    plain = Console(file=io.StringIO(), width=200, highlight=False, markup=False)
+    assert wait(plain, events.Loading("flights")).splitlines() == [
+        "waiting for another process: it writes to results/x (process 7 on here, seen 3 s ago); 1,288 trials stored",
+        "loading flights",
+    ]
+
+
+@pytest.mark.parametrize("later", [(), (events.Loading("flights"),)], ids=["waits", "goes on"])
+def test_waiting_on_a_terminal_is_a_live_line(later):
+    """Which shows the last of them, when it ends."""
+    text = wait(Console(file=io.StringIO(), width=120, force_terminal=True, highlight=False, markup=False), *later)
+    assert ("waiting for another process" in text) == (not later)
+    detail = "it writes to results/x (process 7 on here, seen 3 s ago); 1,288 trials stored; for 1 min 1 s"
+    assert (detail in text) == (not later)
+
+
 def test_progress_on_a_terminal_fits_its_width():
     text = play(Console(file=io.StringIO(), width=80, force_terminal=True, highlight=False, markup=False))
     assert "132 of 1,288 trials done, 1.23 G samples x lanes/s" in text

@@ -26,7 +26,8 @@ from fastgd.optimizers.rule import Rule
 from fastgd.plan import notes
 from fastgd.plan.budgets.race import after
 from fastgd.plan.estimates import operations
-from fastgd.plan.estimates.costs import Cost, Pace, cohort_cost, swarm_cost
+from fastgd.plan.estimates.costs import Cost, Pace, cohort_cost, compiling, swarm_cost
+from fastgd.plan.estimates.scaling import of_rows
 from fastgd.plan.planner import make_plan
 from fastgd.problems import LANDSCAPES, LOSSES
 from fastgd.problems.activations import ACTIVATIONS
@@ -194,6 +195,68 @@ def test_a_lane_costs_more_in_a_narrow_tile():
         assert narrow > wide > wider, changes
 
 
+def test_a_sweep_moves_parameters_while_it_computes():
+    """Its rows are read as those of larger batches are; what a step moves beside them costs nothing more."""
+    memory = {gbytes: Pace(Machine(100.0, 200.0, gbytes), 1) for gbytes in (20.0, np.inf)}
+
+    def moving_a_row(b):
+        given = {"optimizer": {**SGD, "name": "adam"}, "d": 200, "n": 72 * 20, "batch_size": b}
+        (unit,) = plan_of(**given).units
+        assert unit.spec.sweeps == (b <= 8)
+        some, none = (cohort_cost(unit, pace).training for pace in memory.values())
+        return some - none
+
+    assert moving_a_row(9) > 1.5 * moving_a_row(8)
+    lone = {"optimizer": {"name": "sgd", "lr": 0.1}, "d": 100, "n": 4_000}
+    assert cost_of(**lone, batch_size=1).training < 3 * cost_of(**lone, batch_size=2).training, "a step is one call"
+
+
+def test_what_prepares_a_step_costs_however_few_parameters_there_are():
+    adam, plain = (cost_of(optimizer={**SGD, **each}, d=1, batch_size=1, n=4_000).training for each in (
+        {"name": "adam"}, {"name": "adam", "bias_correction": False}
+    ))  # fmt: skip
+    assert adam > 1.3 * plain
+
+
+def test_rows_that_stand_anywhere_in_memory_come_later():
+    """A thread waits for rows that are visited in a random order, unless all of them are near."""
+
+    def more_than_in_order(n, optimizer=SGD, **changes):
+        (shuffled,) = plan_of(**{"n": 400, "d": 100, "optimizer": optimizer, "batch_size": 64, **changes}).units
+        shuffled = of_rows(shuffled, n)
+        in_order = replace(shuffled, spec=replace(shuffled.spec, order="sequential"))
+        one, other = (cohort_cost(unit, PACE) for unit in (shuffled, in_order))
+        assert one.evaluation == other.evaluation
+        return one.training / other.training
+
+    assert more_than_in_order(10_000) == 1
+    assert 1 < more_than_in_order(40_000) < more_than_in_order(400_000) < 3
+    assert more_than_in_order(400_000, batch_size="full", epochs=50) == 1, "of which there is no order"
+    assert more_than_in_order(400_000, {"name": "sgd", "lr": 0.1}) > 1
+
+
+def test_tiles_that_take_turns_read_rows_once():
+    """On one thread four tiles cost less than four times one, which waits for each row itself."""
+    alone = Pace(Machine(50.0, 100.0, 0.5), 1)  # of which memory is the limit
+
+    def tiles(count):
+        (unit,) = plan_of(optimizer={**SGD, "lr": np.geomspace(1e-4, 1, 64 * count).tolist()}, d=50).units
+        return cohort_cost(unit, alone).training
+
+    assert tiles(4) < 3 * tiles(1)
+
+
+def test_what_goes_on_costs_what_is_left():
+    (unit,) = plan_of(optimizer=SGD, epochs=10, n=4_000).units
+    whole, rest = (cohort_cost(each, PACE) for each in (unit, replace(unit, taken=unit.steps * 7 // 10)))
+    assert rest.training == pytest.approx(0.3 * whole.training, rel=0.05)
+    assert rest.evaluation == pytest.approx(whole.evaluation * 3 / 11, rel=0.05)
+    assert rest.disk == whole.disk, "the rows before are stored with the others"
+    done = cohort_cost(replace(unit, taken=unit.steps), PACE)
+    assert done.evaluation == 0
+    assert done.training < 0.1 * rest.training
+
+
 def test_two_threads_that_share_a_batch_each_take_the_step():
     one, two, four = (Pace(Machine(50.0 * k, 100.0 * k, 10.0 * k), k) for k in (1, 2, 4))
     long = {"n": 64 * N, "d": 100, "optimizer": {**SGD, "name": "adam"}, "batch_size": 256}
@@ -312,17 +375,37 @@ LINE = (
 )
 
 
+COMPILING = r"; compiling the kernels of \d of \d methods? comes on top, some [\d.]+ (ms|s)"
+
+
 def test_the_plan_and_the_first_lines_of_a_run_say_it(tmp_path):
     file = tmp_path / "study.toml"
     file.write_text(landscape_study().to_toml())
     plan, _ = fastgd_cli("run", str(file), "--dry-run")
-    assert re.search(f"^{LINE}(; compiling the kernels of 1 of 1 method comes on top)?$", plan, re.MULTILINE)
+    assert re.search(f"^{LINE}({COMPILING})?$", plan, re.MULTILINE)
     slower, _ = fastgd_cli("run", str(file), "--dry-run", "--threads", "1")
     assert re.search(LINE, slower)
     written = io.StringIO()
     reporter = Reporter(Console(file=written, width=200))
     reporter(Planned(make_plan(landscape_study()).summary()))
-    assert re.fullmatch(f"planned 1,200 trials in 2 cohorts: {LINE}\n", written.getvalue())
+    assert re.fullmatch(f"planned 1,200 trials in 2 cohorts: {LINE}({COMPILING})?\n", written.getvalue())
+
+
+def test_kernels_that_are_not_in_the_cache_are_said_to_prolong_a_run(monkeypatch):
+    plan = plan_of(optimizer=[SGD, {**SGD, "name": "momentum"}])
+    new, _ = plan.methods
+    monkeypatch.setattr("fastgd.plan.plan.is_compiled", lambda method: method != new)
+    summary = plan.summary(1)
+    assert (summary.to_compile, summary.methods) == (1, 2)
+    assert summary.compiling > 0
+    assert summary.takes.startswith(summary.cost.in_words())
+    assert re.search("; compiling the kernels of 1 of 2 methods comes on top, some .* s$", summary.takes)
+    monkeypatch.setattr("fastgd.plan.plan.is_compiled", lambda method: True)
+    there = plan_of(optimizer=SGD).summary(1)
+    assert (there.compiling, there.takes) == (0, there.cost.in_words())
+    alone, shared = (compiling({"one": "dense", "other": "dense"}, threads) for threads in (1, 2))
+    assert alone / 2 < shared < alone, "a second process compiles beside the run"
+    assert alone < 2 * compiling({"one": "dense"}, 1), "methods share what walks their rows"
 
 
 def test_a_search_says_what_all_of_its_rounds_cost(tmp_path):
@@ -379,6 +462,15 @@ def test_operations_are_counted():
     few, many = (operations.of_landscape(rosenbrock, rosenbrock.instance(), d)["simple"] for d in (10, 1_000))
     assert 80 < many / few < 120
     assert operations.of_landscape(levy, levy.instance(), 2)["function"] > 0
+
+
+def test_operations_that_prepare_a_step():
+    adam, sgd = Rule.of(find("adam"), {}), Rule.of(find("sgd"), {})
+    assert operations.of_preparing(sgd, 1_000) == 0
+    few, many = (operations.of_preparing(adam, t) for t in (10, 100_000))
+    assert 10 < few < many < 100, "powers take squarings, more of them for later steps"
+    broken = replace(find("adam"), cls=type("Broken", (find("adam").cls,), {"prepare": lambda h, t: [float(h.lr)]}))
+    assert operations.of_preparing(Rule.of(broken, {}), 10) == 0
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

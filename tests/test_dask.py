@@ -27,7 +27,7 @@ import fastgd
 from fastgd.cli.app import app
 from fastgd.common.errors import InputError
 from fastgd.runs.dask.addresses import Local, parsed, started
-from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Finished, Progress, Warning_
+from fastgd.runs.reporting.events import CohortFinished, CohortStarted, Finished, Progress, Waiting, Warning_
 
 PACKAGE = Path(fastgd.__file__).parent
 
@@ -252,10 +252,11 @@ def whole(tmp_path_factory):
     return run_tiles(tmp_path_factory.mktemp("whole") / "tiles", None)
 
 
-def run_tiles(path, executor, on_event=None, **changes):
+def run_tiles(path, executor, on_event=None, join=False, **changes):
     """Two units, of a seed each, that take some seconds."""
     study = fastgd.Study(name="tiles", **{**snapshot_studies.CASES["tiles"], "epochs": 12_000, **changes})
-    return fastgd.run(study, path, data=snapshot_studies.data_of("tiles"), executor=executor, on_event=on_event)
+    options = {"executor": executor, "on_event": on_event, "join": join}
+    return fastgd.run(study, path, data=snapshot_studies.data_of("tiles"), **options)
 
 
 class Once:
@@ -386,9 +387,13 @@ def test_a_run_whose_scheduler_is_gone_ends_with_what_was_committed(tmp_path, on
             process.wait()
 
 
-def coordinate(address, path):
+def coordinate(address, path, stop=False):
+    def stand_still(event):
+        if stop and any((path / "snapshots").glob("[!.]*.npz")):
+            os.kill(os.getpid(), signal.SIGSTOP)
+
     with Client(address, set_as_default=False) as client:
-        run_tiles(path, fastgd.DaskExecutor(client), snapshot_seconds=0.2)
+        run_tiles(path, fastgd.DaskExecutor(client), stand_still, snapshot_seconds=0.2)
 
 
 def test_a_killed_coordinator_goes_on_in_the_next_run(tmp_path, client, there, whole):
@@ -400,6 +405,21 @@ def test_a_killed_coordinator_goes_on_in_the_next_run(tmp_path, client, there, w
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert_same(run_tiles(tmp_path, there), whole)
+
+
+def test_a_coordinator_that_stands_by_takes_over(tmp_path, client, there, whole):
+    """As soon as the first one is killed, which here has just stopped where it had saved a state."""
+    arguments = client.scheduler.address, tmp_path, True
+    process = multiprocessing.get_context("spawn").Process(target=coordinate, args=arguments)
+    process.start()
+    while process.is_alive() and not any((tmp_path / "snapshots").glob("[!.]*.npz")):
+        time.sleep(0.01)
+    stands_by = Once(Waiting, process.kill)
+    found = run_tiles(tmp_path, there, stands_by, join=True)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert stands_by.seen.of(Waiting)
+    assert_same(found, whole)
 
 
 def test_an_interrupted_run_has_saved_where_its_workers_were(tmp_path, there, whole):

@@ -260,7 +260,7 @@ def test_parts_under_a_deadline_share_the_time(monkeypatch):
     work.speed = 1000 * width
     assert lanes_next(0) == min(unit.lanes_at_once, 10_000 * width)
     assert lanes_next(97) == 300 * width
-    executor.clock.start(-1.0)
+    executor.clock.deadline = 9.0
     assert lanes_next(0) == width
     executor._stored = False  # nothing yet in this run: what a quarter of a second is enough for
     assert lanes_next(0) == 250 * width

@@ -69,8 +69,9 @@ def assert_continued(found, expected):
 @pytest.mark.parametrize("case", CASES)
 def test_more_epochs_go_on_with_the_bits_of_one_long_run(case, tmp_path, steps):
     changes = {"record": STATE, **CASES[case]}
-    expected = run(tmp_path / "whole", **changes, epochs=9)
-    taken, log = sum(steps), Log()
+    log = Log()
+    expected = run(tmp_path / "whole", log=log, **changes, epochs=9)
+    taken, plans = sum(steps), [log.of(Planned)[0].summary.cost]
     steps.clear()
     for epochs in (2, 5, 9):
         log.clear()
@@ -78,6 +79,9 @@ def test_more_epochs_go_on_with_the_bits_of_one_long_run(case, tmp_path, steps):
     assert_continued(found, expected)
     count = len(expected.trials)
     assert log.of(Warning_)[0].message == f"{count} trials go on from where shorter ones ended"
+    plans.append(log.of(Planned)[0].summary.cost)
+    assert plans[1].training == pytest.approx(4 / 9 * plans[0].training, rel=0.1), "of the steps that are left"
+    assert plans[1].disk == pytest.approx(plans[0].disk, rel=0.05), "the rows before are stored with theirs"
     assert sum(steps) == taken, "no step was taken twice"
     assert len(found.trials) == 3 * count
     assert fastgd.verify(tmp_path / "r").ok

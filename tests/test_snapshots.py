@@ -17,10 +17,12 @@ from store_samples import open_folder
 
 import fastgd
 from fastgd.plan.planner import make_plan
+from fastgd.plan.standing import standing
 from fastgd.runs.clock import Clock
 from fastgd.runs.data.loading import load_data
 from fastgd.runs.executor import LocalExecutor
 from fastgd.runs.reporting.events import Progress, Warning_
+from fastgd.runs.runner import saved_states
 from fastgd.runs.sinks import FolderSink
 from fastgd.runs.trials import Finalists
 from fastgd.store.snapshots import Snapshots
@@ -151,8 +153,14 @@ class Hurry:
 )
 def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, monkeypatch, resumed):
     """What was timed out goes on where it was, and has the curves of a run that nothing interrupted."""
-    expected, runs, left = whole(case), 0, True
+    expected, runs, left, before = whole(case), 0, True, np.inf
+    study = fastgd.Study(name=case, **CASES[case])
+    plan = make_plan(study, [] if study.landscapes else load_data(study, snapshot_studies.data_of(case), print))
     while left:
+        found = standing(tmp_path, study, plan, *saved_states(tmp_path))
+        now = (found.left if found else plan).cost(1).computing
+        assert now <= before, "what was done is planned no more"
+        before = now
         with monkeypatch.context() as patch:
             patch.setattr("fastgd.runs.clock.time", Hurry((30 if case == "guesses" else 200) + 10 * runs))
             patch.setattr("fastgd.runs.executor.LEAST_SECONDS", 0.0)
@@ -163,6 +171,8 @@ def test_a_run_that_is_always_cut_short_makes_progress(case, tmp_path, whole, mo
     assert_same(found, expected)
     assert runs > 1
     assert resumed
+    if not study.landscapes:
+        assert before < 0.9 * plan.cost(1).computing
 
 
 # --- Ctrl-C -----------------------------------------------------------------------------------------------------------

@@ -141,6 +141,9 @@ def run(
     ] = None,
     assignments: Assignments = None,
     fresh: Annotated[bool, Option("--fresh", help="Start anew: an old folder is moved aside, never deleted.")] = False,
+    join: Annotated[
+        bool, Option("--join", help="Wait for another process that writes to the folder, and go on with what it left.")
+    ] = False,
     threads: Threads = None,
     trial: Annotated[
         str | None,
@@ -198,6 +201,7 @@ def run(
     fastgd run studies/flights.toml --set epochs=2 --set optimizer.0.lr=0.1 --out /tmp/quick
     fastgd run studies/flights.toml --set 'batch_size=[32, 256]' --set dtype=float32
     fastgd run studies/flights.toml --shard 3/16
+    fastgd run studies/flights.toml --join
     fastgd run studies/flights.toml --dask tcp://10.0.0.1:8786
     ```
     """
@@ -209,7 +213,7 @@ def run(
     there = runs.workers_of(workers, threads, read_rate, most, dry_run=dry_run)
     if there:
         threads = most = None  # which are theirs
-    options = runs.Options(fresh, threads, trial, shard, allow_mixed, most, dask)
+    options = runs.Options(fresh, join, threads, trial, shard, allow_mixed, most, dask)
     if dry_run:
         runs.dry_run(study, assignments or [], out, options, plugins=bool(plugins), workers=there)
     else:

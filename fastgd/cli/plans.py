@@ -32,16 +32,11 @@ def describe(name: str, summary: PlanSummary, standing: Sequence[str] = ()) -> l
         f"{count(summary.lanes, 'lane')}, "
         f"{summary.padding:.0%} of what is computed is padding",
         _work(summary),
-        f"{summary.cost.in_words()}{_to_compile(summary)}",
+        summary.takes,
         *(f"note: {text}" for text in summary.notes),
         *standing,
         "nothing was run: leave out --dry-run to run it",
     ]
-
-
-def _to_compile(summary: PlanSummary) -> str:
-    methods, new = summary.methods, summary.to_compile
-    return f"; compiling the kernels of {new} of {count(methods, 'method')} comes on top" if new else ""
 
 
 def _work(summary: PlanSummary) -> str:

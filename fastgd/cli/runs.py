@@ -38,6 +38,7 @@ class Options:
     """What `fastgd.run` takes besides the study and its folder; `dask`: of which cluster it takes the executor."""
 
     fresh: bool = False
+    join: bool = False
     threads: int | None = None
     trial: str | None = None
     shard: str | None = None
@@ -78,6 +79,8 @@ def executor_of(dask: str | None) -> AbstractContextManager["DaskExecutor | None
 
 def _kept(folder: Path, reporter: Reporter) -> str:
     """Return a sentence on what is kept after an interruption."""
+    if reporter.waits:
+        return f"interrupted: nothing was begun, since another process wrote to {folder}; it was left alone"
     try:
         unfinished = load(folder).trials["status"].eq("timeout")
         kept, waiting = int((~unfinished).sum()), int(unfinished.sum())
@@ -136,7 +139,7 @@ def _print_plan(study: Study, out: Path | None, options: Options, workers: "Work
     whole, plan = prepared.whole, prepared.plan
     folder = folder_of(study, out, options.trial, shard)
     refused = "" if options.fresh else refusal(folder, study, options.allow_mixed)
-    found = None if options.fresh or refused else standing(folder, study, plan, saved_states(folder))
+    found = None if options.fresh or refused else standing(folder, study, plan, *saved_states(folder))
     summary = plan.summary(options.threads, found.left if found else None)
     lines = [f"a run would be refused: {refused}"] if refused else list(found.lines if found else ())
     if shard is not None:

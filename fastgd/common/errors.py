@@ -18,6 +18,28 @@ class TooLargeError(InputError):
     """The memory that this process may use does not hold what is asked for."""
 
 
+class InUseError(InputError):
+    """Another process writes to a folder of results.
+
+    Parameters
+    ----------
+    folder : path
+    writer : str
+        Which one, where its lock says it.
+    killed : str
+        What is to be known, or done, where it was killed; empty: nothing.
+    """
+
+    def __init__(self, folder: object, writer: str = "", killed: str = "") -> None:
+        super().__init__(folder, writer, killed)  # from which pickle makes it again
+        self.folder, self.writer, self.killed = folder, writer, killed
+
+    def __str__(self) -> str:
+        who = f" ({self.writer})" if self.writer else ""
+        way_out = "wait for it, as fastgd run --join (join=True) does, or choose another folder with --out"
+        return f"another process writes to {self.folder}{who}: " + "; ".join(filter(None, (way_out, self.killed)))
+
+
 class UnreadableError(InputError):
     """The system, or an object store, refuses to read or write a file, so that nothing is known about its content."""
 

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from fastgd.common.errors import InputError, nearest
+from fastgd.common.numbers import count, seconds
 from fastgd.common.properties import cached_property
+from fastgd.core.threads import available_threads
 from fastgd.plan.estimates import costs, memory
 from fastgd.plan.estimates.compiled import is_compiled
 from fastgd.plan.estimates.costs import NOTHING, Cost, Pace
@@ -48,7 +50,8 @@ class PlanSummary:
 
     `left` says how many trials in how many cohorts are to run, where a folder holds the others. `cost` is what these
     are expected to take, and `notes` say in words what costs more than one might expect. Of
-    `methods` with kernels of their own, those of `to_compile` are not in the cache.
+    `methods` with kernels of their own, those of `to_compile` are not in the cache: `compiling` is by how many seconds
+    they prolong the run.
     """
 
     trials: int
@@ -62,7 +65,16 @@ class PlanSummary:
     cost: Cost = NOTHING
     methods: int = 0
     to_compile: int = 0
+    compiling: float = 0.0
     notes: tuple[str, ...] = ()
+
+    @property
+    def takes(self) -> str:
+        """What it is expected to take, in words."""
+        if not self.to_compile:
+            return self.cost.in_words()
+        kernels = f"compiling the kernels of {self.to_compile} of {count(self.methods, 'method')}"
+        return f"{self.cost.in_words()}; {kernels} comes on top, some {seconds(self.compiling)}"
 
 
 def summary_of(unit: Unit) -> UnitSummary:
@@ -196,6 +208,7 @@ class Plan:
         """Return the plan in numbers; its cost is that of what is left to run, by default all, with so many threads."""
         left = left or self
         rows, cost = [summary_of(unit) for unit in self.units], left.cost(threads)
+        new = {method: kind for method, kind in left.methods.items() if not is_compiled(method)}
         lanes, padded = sum(row.lanes for row in rows), sum(unit.padding for unit in self.units)
         return PlanSummary(
             trials=self.count,
@@ -206,8 +219,9 @@ class Plan:
             passes=sum(row.passes for row in rows),
             flops=sum(row.flops for row in rows),
             left=(left.count, len(left.units)),
-            methods=len(self.methods),
-            to_compile=sum(not is_compiled(method) for method in self.methods),
+            methods=len(left.methods),
+            to_compile=len(new),
+            compiling=costs.compiling(new, threads or available_threads()),
             cost=cost,
             notes=(*in_short(self.notes), *cost_notes(cost, on_landscapes=self.on_landscapes)),
         )

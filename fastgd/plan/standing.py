@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from fastgd.common.errors import InputError
 from fastgd.common.parsing import from_toml
 from fastgd.plan.budgets.race import after, stand_of
-from fastgd.plan.plan import Plan
+from fastgd.plan.plan import Plan, Unit
 from fastgd.plan.turns import missing
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.store.contents import Contents
@@ -81,7 +82,13 @@ class Standing:
         return f"{self.path} holds {self.held:,} of the {total:,} trials, and {self.missing:,} are missing", *self.notes
 
 
-def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] = ()) -> Standing | None:
+def standing(
+    path: Path,
+    study: Study,
+    plan: Plan,
+    states: Sequence[StateInfo] = (),
+    steps: Mapping[str, int] = MappingProxyType({}),
+) -> Standing | None:
     """Return what a folder holds of a study's plan; None: it holds no results.
 
     Parameters
@@ -91,6 +98,8 @@ def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] =
     plan : Plan
     states : sequence of StateInfo
         The states of finished trials there.
+    steps : mapping of str to int
+        The steps that units on their way have taken, by their names.
 
     Raises
     ------
@@ -123,12 +132,20 @@ def standing(path: Path, study: Study, plan: Plan, states: Sequence[StateInfo] =
         notes.append(f"{len(late):,} trials ran out of time before: they are run again")
     if failed := contents.trial_ids(FAILED).intersection(planned["trial_id"]):
         notes.append(f"{len(failed):,} trials failed before: they are run again")
+    left = replace(left, units=[_behind(unit, steps) for unit in left.units])
     return Standing(path, held, int(weights.sum()) - held, len(late), tuple(notes), left)
 
 
 def _left(plan: Plan, done: Mapping[str, Any], states: Sequence[StateInfo], contents: Contents) -> Plan:
     """Return what is left of a plan beside some trials, in the units in which it is run."""
     return replace(plan, units=missing(plan.units, done, states, contents.reached if states else {}))
+
+
+def _behind(unit: Unit, steps: Mapping[str, int]) -> Unit:
+    """Return a unit that knows how many steps it has taken, where it is a cohort on its way."""
+    if not isinstance(unit, CohortUnit):
+        return unit
+    return replace(unit, taken=max(unit.taken, min(steps.get(unit.name, 0), unit.end)))
 
 
 def _changed(path: Path, study: Study, planned: pd.DataFrame, contents: Contents) -> Iterator[str]:

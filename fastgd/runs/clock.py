@@ -17,7 +17,7 @@ class TimeIsOver(Exception):  # noqa: N818
 
 
 class Clock:
-    """Attributes every second to exactly one stage, so that the stages add up to the wall time.
+    """Attributes every second to exactly one stage, so that the stages add up to the wall time, but for pauses.
 
     Parameters
     ----------
@@ -84,6 +84,15 @@ class Clock:
             self.enter(before)
 
     @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Attribute a block's time to no stage."""
+        self.enter(self._stage)
+        try:
+            yield
+        finally:
+            self._since = time.perf_counter()
+
+    @contextmanager
     def compiling(self, name: str) -> Iterator[None]:
         """Spend a block's time on compiling kernels, and say which."""
         with self.stage("compile"):
@@ -97,8 +106,8 @@ class Clock:
         return self.seconds["train"] + self.seconds["evaluate"]
 
     def start(self, limit: float | None) -> None:
-        """Begin to count `max_seconds`, if there is such a limit."""
-        if limit:
+        """Begin to count `max_seconds`, if there is such a limit, and it does not count already."""
+        if limit and self.deadline == inf:
             self.limit, self.deadline = limit, time.perf_counter() + limit
 
     @property

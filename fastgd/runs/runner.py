@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from fastgd.analysis import Results
 from fastgd.analysis import load as load_results
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, InUseError
 from fastgd.common.folders import expanded
 from fastgd.common.numbers import size_of
 from fastgd.common.remote import is_remote
@@ -46,13 +46,14 @@ from fastgd.runs.optima import drop_stale_optima, store_optima
 from fastgd.runs.race import run_race
 from fastgd.runs.reporting.events import Finished, Planned, Warning_
 from fastgd.runs.reporting.reports import OnEvent, reported
+from fastgd.runs.waiting import wait_until_free
 from fastgd.store.contents import Contents
 from fastgd.store.disk.files import writing
 from fastgd.store.folder import Folder, refuse_foreign
 from fastgd.store.manifest import Manifest
 from fastgd.store.schema import COORDINATES, Columns
 from fastgd.store.snapshots import Snapshots
-from fastgd.store.states import StateInfo, drop_superseded, infos_of
+from fastgd.store.states import StateInfo, drop_superseded, infos_of, steps_of
 from fastgd.study.config import Study, require_study
 
 # Columns of names that are in no trial's id: a user may change the first two, and another first split the third.
@@ -105,6 +106,7 @@ def run(
     weights: Any = None,
     folds: Sequence[Any] | None = None,
     fresh: bool = False,
+    join: bool = False,
     threads: int | None = None,
     trial: str | None = None,
     shard: tuple[int, int] | str | None = None,
@@ -131,6 +133,9 @@ def run(
         `validation = { folds = k, kind = "given" }`.
     fresh : bool
         Move an old folder aside and start anew.
+    join : bool
+        Where another process writes to the folder, wait until it has ended or was killed, and go on with what it left.
+        `max_seconds` counts from the beginning of the wait. Without it, the run is refused.
     threads : int, optional
         By default all processors that the process may use. The number changes no bits.
     trial : str, optional
@@ -158,7 +163,7 @@ def run(
     Raises
     ------
     InputError
-        The data do not fit the study, or the folder holds something else.
+        The data do not fit the study, the folder holds something else, or another process writes to it.
     KeyboardInterrupt
         The run was interrupted; finished cohorts are stored, and the same call goes on from there.
     """
@@ -166,26 +171,40 @@ def run(
     require_compiler()
     if study.landscapes and data is not None:
         raise InputError("the problems are landscapes, and arrays were given; leave one of them out")
+    if fresh and join:
+        raise InputError("fresh starts anew, and join goes on with what another process leaves: give one of them")
     most, part = None if memory is None else size_of(memory, "memory"), one_part(trial, shard)
     path, given = folder_of(study, out, trial, part), data is not None or folds is not None
     options = _Options(path, fresh, threads, trial, part, allow_mixed, most, executor, given)
     if is_remote(options.path):
         options.path.exists()  # a store that cannot be reached is told before data are read
     with reported(on_event, progress) as emit, within_memory(options.path), memory_budget(most):
+        clock, wait = Clock("plan"), None
+        if join:
+            if refused := refusal(path, study, allow_mixed):  # for which nobody should have waited
+                raise InputError(refused)
+            wait = partial(wait_until_free, path, clock, study.max_seconds, emit)
+            wait()  # with nothing in memory, which the other process may need
         require_memory(threads)
-        clock = Clock("plan")
         loader = Loader(emit, with_weights(data, weights), folds)
         how: dict[str, Any] = {"trial": trial, "shard": part, "memory": most, "threads": threads}
         prepared = prepare_study(study, loader, **how, clock=clock)
-        _run(study, prepared, clock, options, emit)
+        _run(study, prepared, clock, options, emit, wait)
         release()
         results = load_results(options.path)
         emit(Finished(results))
     return results
 
 
-def _run(study: Study, prepared: Prepared, clock: Clock, options: _Options, emit: OnEvent) -> None:
-    """Run what a folder lacks of a study."""
+def _run(
+    study: Study,
+    prepared: Prepared,
+    clock: Clock,
+    options: _Options,
+    emit: OnEvent,
+    wait: Callable[[], None] | None,
+) -> None:
+    """Run what a folder lacks of a study; `wait`: for other processes that write there, which else is refused."""
     data, whole, plan, trial = prepared.data, prepared.whole, prepared.plan, options.trial
     _announce(plan, study, options, emit)
     clock.enter("store")
@@ -193,7 +212,7 @@ def _run(study: Study, prepared: Prepared, clock: Clock, options: _Options, emit
     make = _executor_of(prepared.study, data, options)
     with (
         Threads(options.threads) as pool,
-        _open(study, whole, data, options, pool.count, snapshots) as folder,
+        _opened(partial(_open, study, whole, data, options, pool.count, snapshots), wait) as folder,
         closing(make(folder, clock, pool, emit, plan.count, snapshots)) as executor,
     ):
         folder.drop_failed(plan.trial_ids)
@@ -264,14 +283,18 @@ def _in_study(plan: Plan) -> tuple[Any, dict[str, dict[str, str]]]:
     return {name: len(unit.starts) for unit in plan.units if isinstance(unit, SwarmUnit) for name in unit.ids}, names
 
 
-def saved_states(path: Path) -> list[StateInfo]:
-    """Return the states of finished trials in a results folder from which this program can go on."""
-    return infos_of(Snapshots(path.absolute(), versions()).finished)
+def saved_states(path: Path) -> tuple[list[StateInfo], dict[str, int]]:
+    """Return from what this program can go on in a results folder.
+
+    The states of finished trials there, and the steps that units on their way have taken, by their names.
+    """
+    snapshots = Snapshots(path.absolute(), versions())
+    return infos_of(snapshots.finished), steps_of(snapshots)
 
 
 def _announce(plan: Plan, study: Study, options: _Options, emit: OnEvent) -> None:
     """Report a plan, and what its user should know of it and of the results that a folder holds already."""
-    found = None if options.fresh else standing(options.path, study, plan, saved_states(options.path))
+    found = None if options.fresh else standing(options.path, study, plan, *saved_states(options.path))
     summary = plan.summary(options.threads, found.left if found else None)
     emit(Planned(summary))
     later = left_to_merged(study) if options.shard else ()
@@ -292,6 +315,17 @@ def folder_of(study: Study, out: str | Path | None, trial: str | None = None, sh
         return expanded(out)
     part = trial.replace(":", ".") if trial is not None else shard.name if shard is not None else ""
     return Path("results") / (f"{study.name}.{part}" if part else study.name)
+
+
+def _opened(open_folder: Callable[[], Folder], wait: Callable[[], None] | None) -> Folder:
+    """Open a folder, where one is to `wait` also if another process has come before since."""
+    while True:
+        try:
+            return open_folder()
+        except InUseError:
+            if wait is None:
+                raise
+            wait()
 
 
 def _open(

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -11,7 +11,7 @@ from typing import Self
 
 from filelock import Timeout
 
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, InUseError
 from fastgd.common.folders import expanded, lock_of
 from fastgd.common.remote import RemotePath
 from fastgd.store.compaction import Names, Part, compact, drop, replace_trials
@@ -27,6 +27,7 @@ from fastgd.store.surface_files import own_surfaces
 from fastgd.store.trial_surfaces import FOLDER as TRIAL_SURFACES
 from fastgd.store.writer import Commit, PartWriter, Place
 
+LOCKS = (".lock", ".lock.held")  # the second one where files cannot be locked
 DAMAGED = "damaged"  # the folder in a results folder that takes what `fastgd verify --repair` sets aside
 
 
@@ -95,8 +96,10 @@ class Folder:
 
         Raises
         ------
+        InUseError
+            Another process writes to the folder.
         InputError
-            The folder holds another study, other data or something else; it is in use; it cannot be written to.
+            The folder holds another study, other data or something else; it cannot be written to.
         """
         path = expanded(path).absolute()
         with ExitStack() as stack, writing(path):
@@ -262,7 +265,7 @@ def _study(manifest: Manifest) -> tuple[object, ...]:
 
 
 def lock(path: Path, stack: ExitStack) -> Callable[[], None]:
-    """Lock a results folder until the stack is closed; InputError where another process holds it.
+    """Lock a results folder until the stack is closed; InUseError where another process holds it.
 
     What it returns raises InputError where the lock may have been lost since, as only one in an object store can be.
     """
@@ -278,12 +281,19 @@ def lock(path: Path, stack: ExitStack) -> Callable[[], None]:
         file_lock.acquire(timeout=0)
     except Timeout:
         name = Path(file_lock.lock_file).name
-        left = "" if name == ".lock" else f"; if no process does, one was killed: delete {name} there"
-        raise InputError(
-            f"another process writes to {path}: wait for it, or choose another folder with --out{left}"
-        ) from None
+        killed = "" if name == ".lock" else f"if no process does, one was killed: delete {name} there"
+        raise InUseError(path, killed=killed) from None
     stack.callback(file_lock.release)
     return lambda: None
+
+
+def require_free(path: Path) -> None:
+    """Raise InUseError where another process writes to a results folder; nothing is left there, also no lock."""
+    if isinstance(path, RemotePath):
+        ObjectLock(path / ".lock").require_free()
+    elif any((path / name).exists() for name in LOCKS):
+        with writing(path), suppress(FileNotFoundError), ExitStack() as briefly:  # --fresh may move it aside just now
+            lock(path, briefly)  # only who tries it sees that a process was killed
 
 
 @contextmanager
@@ -327,5 +337,5 @@ def refuse_foreign(path: Path) -> None:
         return
     if any((path / "trials").glob("*.parquet")):
         Manifest.read(path)  # which says how to get it back
-    if any(entry.name not in (".lock", ".lock.held", ".manifest.json", DAMAGED) for entry in path.iterdir()):
+    if any(entry.name not in (*LOCKS, ".manifest.json", DAMAGED) for entry in path.iterdir()):
         raise InputError(f"{path} is not empty and holds no fastgd results: choose another folder with --out")

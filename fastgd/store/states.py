@@ -14,6 +14,7 @@ import numpy as np
 from fastgd.store.snapshots import Snapshots, passing_over_bad_ones
 
 COURSES, TRIALS, BUDGET = "state.courses", "state.trials", "state.budget"  # arrays of a file
+STEPS = "engine.t"  # an array of any unit's state
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,15 @@ def described(state: Mapping[str, Any], info: StateInfo) -> dict[str, Any]:
 def infos_of(states: Snapshots) -> list[StateInfo]:
     """Return whose states a folder holds, of those that can be gone on from."""
     return list(_infos(states))
+
+
+def steps_of(snapshots: Snapshots) -> dict[str, int]:
+    """Return the steps that units on their way have taken, by the names of those that can be gone on from."""
+    found = {}
+    for name in snapshots.names():
+        with passing_over_bad_ones(), snapshots.opened(name) as arrays:
+            found[name] = int(arrays[STEPS])
+    return found
 
 
 def _infos(states: Snapshots) -> Iterator[StateInfo]:

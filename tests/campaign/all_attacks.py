@@ -8,14 +8,14 @@ import numpy as np
 
 from campaign import malformed_files, malformed_studies, manifests, memory_limits, signals, stores
 from campaign.attack import Attack, Found
-from campaign.crashes import FULL_DISK, KILLS, TWO_PROCESSES
+from campaign.crashes import FULL_DISK, JOINS, KILLS, TWO_PROCESSES
 from campaign.extremes import ATTACK as EXTREMES
 from campaign.flipped_bits import ATTACK as FLIPPED_BITS
 from campaign.parts import ATTACK as PARTS
 from campaign.processes import COLD_STARTS, DAMAGED_KERNELS, FORKS
 
 ATTACKS: tuple[Attack, ...] = (
-    *(KILLS, TWO_PROCESSES, FULL_DISK, stores.ATTACK, FLIPPED_BITS, PARTS, manifests.ATTACK),
+    *(KILLS, TWO_PROCESSES, JOINS, FULL_DISK, stores.ATTACK, FLIPPED_BITS, PARTS, manifests.ATTACK),
     *(signals.ATTACK, FORKS, COLD_STARTS, DAMAGED_KERNELS, memory_limits.ATTACK),
     *(malformed_studies.ATTACK, malformed_files.ATTACK, EXTREMES),
 )

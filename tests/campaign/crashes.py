@@ -124,6 +124,23 @@ def _second(name: str, place: Path) -> str:
     return "" if fastgd.load(place).manifest.ended else "a second writer was not refused"
 
 
+def joins(random: np.random.Generator, tries: int, folder: Path) -> Found:
+    """Kill one of two processes that run a study in one folder, each of which waits for the other."""
+    failures = []
+    with victim() as one, victim() as other:
+        seconds = {name: one.run(folder / "timed" / name, name)["seconds"] for name in STUDIES}
+        for number in range(tries):
+            name, place = str(random.choice(list(STUDIES))), folder / f"folder-{number}"
+            delay = float(random.uniform(0, seconds[name]))
+            one.begin(place, name, kill=delay, join=True)
+            other.begin(place, name, join=True)
+            killed, ended = one.end()["status"], other.end()
+            wrong = ended["said"] if ended["status"] else problems(place, name, finished(name)[1])
+            if wrong or killed not in (0, -9):
+                failures.append(f"{name} in {place}, one killed after {delay:.3f} s ({killed}): {wrong}")
+    return Found(tries, failures)
+
+
 def full_disk(random: np.random.Generator, tries: int, folder: Path) -> Found:
     """Let no file become larger than some bytes, then let it."""
     failures = []
@@ -163,6 +180,16 @@ TWO_PROCESSES = Attack(
     tries=30,
     few=1,
     beyond="network file systems without locks, where a file stands for the lock",
+)
+JOINS = Attack(
+    name="joins",
+    promise="With --join, whoever comes second waits, and ends the study with the same bits also where the first "
+    "was killed",
+    test="tests/test_join.py",
+    make=joins,
+    tries=60,
+    few=1,
+    beyond="file systems without locks, where the killed process was on another machine",
 )
 FULL_DISK = Attack(
     name="full disk",

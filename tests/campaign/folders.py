@@ -64,7 +64,7 @@ def study(name: str) -> fastgd.Study:
 
 
 @patch("fastgd.runs.executor.GATHER_SECONDS", 0.0)
-def run(name: str, folder: Path, parts: int | None = None) -> None:
+def run(name: str, folder: Path, parts: int | None = None, *, join: bool = False) -> None:
     """Run a study, each cohort of which is a part of its own: short ones would be one, with less to attack.
 
     With `parts`, it runs only until so many of them are stored: what an interruption leaves.
@@ -79,7 +79,7 @@ def run(name: str, folder: Path, parts: int | None = None) -> None:
                 raise KeyboardInterrupt
 
     try:
-        fastgd.run(study(name), out=folder, progress=False, on_event=interrupt)
+        fastgd.run(study(name), out=folder, join=join, progress=False, on_event=interrupt)
     except KeyboardInterrupt:
         if parts is None:
             raise

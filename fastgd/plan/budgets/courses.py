@@ -106,6 +106,7 @@ def continued(unit: CohortUnit, states: Sequence[StateInfo], reached: Mapping[st
         part = unit.select(keep)
         if name:
             places = [(of[1], of[0].trials[of[1]]) for of in itertools.compress(own, keep) if of]
-            part = replace(part, origin=Origin(name, *map(tuple, zip(*places, strict=True))))
+            steps = next(of[0].steps for of in itertools.compress(own, keep) if of)
+            part = replace(part, origin=Origin(name, *map(tuple, zip(*places, strict=True))), taken=steps)
         parts.append(part)
     return parts

@@ -23,7 +23,7 @@ from fastgd.engine.rows.model import Model
 from fastgd.engine.shapes import Kernel, point_kernel, single_shape
 from fastgd.optimizers.coasting import EVERY_STEP, Coast
 from fastgd.plan.estimates import memory
-from fastgd.plan.estimates.operations import Operations, of_activation, of_landscape, of_loss, of_rule
+from fastgd.plan.estimates.operations import Operations, of_activation, of_landscape, of_loss, of_preparing, of_rule
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
@@ -33,7 +33,7 @@ from fastgd.problems import Loss
 # --- constants: measured on an EPYC (Zen 4) and a Xeon with AVX-512, by the processors' clocks -----------------------
 
 # Operations on a vector of lanes, in multiply-adds at the machine's peak.
-MULTIPLY_ADDS_PER_OPERATION = {"simple": 0.9, "division": 6.0, "root": 5.5, "function": 32.0}
+MULTIPLY_ADDS_PER_OPERATION = {"simple": 0.9, "division": 14.0, "root": 15.0, "function": 32.0}
 MULTIPLY_ADDS_PER_CATCH_UP = {False: 28.0, True: 210.0}  # of a parameter that coasted: linear, or with a series
 SECONDS_PER_CATCH_UP = {False: 3e-9, True: 20e-9}  # beside: how far it coasted, which the lanes of a tile share
 NOISE_OPERATIONS: Operations = Operations({"simple": 100, "root": 1, "function": 2})  # of a normal number
@@ -43,14 +43,18 @@ SECONDS_PER_SPREAD_NUMBER = 0.23e-9  # of a row, brought to the lanes of a tile,
 SHARE_OF_PEAK = 0.92  # what other products reach
 LAYER_FACTOR = {1: 1.95, 2: 1.4}  # of a network's lane, by half registers of its tile: units are vectors, to be loaded
 UNHIDDEN_SHARE = 0.5  # of the shorter one of computing with a row and reading it
+SHUFFLED_FACTOR = {False: 1.5, True: 0.6}  # more than reading a row in order, of tiles and of single lanes
+UNSHUFFLED_BYTES = 16 << 20  # of rows that are found at once wherever they stand
 CACHE_BANDWIDTH_FACTOR = 5.0  # of parameters and slots, many of them in caches, against that of long arrays
 ACCESSES_PER_ENTRY = {"train": 3, "evaluate": 1}  # reads and writes of a lane's parameter
 SECONDS_PER_ENTRY = {"train": 3.0e-9, "evaluate": 1.5e-9}  # and tile, beside these accesses
 SECOND_LEVEL_BYTES, UNCACHED_FACTOR = 1 << 20, 0.4  # more than long arrays, for the first access past that cache
 SECONDS_PER_SINGLE_LANE_ROW = {"train": 18e-9, "evaluate": 9e-9}
 SECONDS_PER_MAPPED_BYTE = 0.15e-9  # of rows in a file whose pages the system holds, on a thread
-SECONDS_PER_FORMED_VALUE = 2.0e-9  # that is standardised or rounded as kernels pass over it, on a thread
-SECONDS_PER_TILE_STEP = 0.13e-6
+SECONDS_PER_FORMED_VALUE = 0.7e-9  # that is standardised or rounded as kernels pass over it, on a thread
+SECONDS_PER_TILE_STEP = {False: 0.13e-6, True: 0.03e-6}  # of batches of some rows, and of few: a sweep is one call
+SECONDS_PER_ROUND = 0.2e-6  # of sums over all parameters, beside these
+SECONDS_PER_PREPARED_OPERATION = 1.7e-9  # of a vector of lanes, before a step: each waits for the one before
 SECONDS_PER_MEETING = 1e-6  # of two threads that share a batch
 SHARED_BATCH_FACTOR = 1.25  # of a batch that they share: in each step one waits for the other
 PASSES_OVER_HALVES = 3  # over a tile's gradient, whose halves are kept and added
@@ -73,6 +77,10 @@ FOLDER_SECONDS, FOLDER_BYTES = 0.04, 26_000  # of any results
 BYTES_PER_NUMBER = 5.0  # compressed from 8
 BYTES_PER_TRIAL = 40  # of a cohort, compressed
 BYTES_PER_SWARM_TRIAL = 12  # compressed, beside its coordinates
+# Compiling, of one processor: what all methods of a kind share, and what each of them takes.
+SECONDS_PER_COMPILED_KIND = {"dense": 2.0, "sparse": 2.0, "swarm": 1.0}
+SECONDS_PER_COMPILED_METHOD = {"dense": 0.8, "sparse": 2.0, "swarm": 1.0}
+COMPILING_PROCESSES = 1.4  # that a run and its second process are worth, which takes a thread from the run
 # Swarms.
 SECONDS_PER_SWARM_STEP = 0.8e-9  # of a lane, beside its operations
 SECONDS_PER_READING, SECONDS_PER_READ_COORDINATE = 7e-9, 4.5e-9  # of a lane at a checkpoint
@@ -210,6 +218,10 @@ class _Rows:
     def single(self) -> bool:
         return self.kernel.lanes == 1
 
+    @property
+    def row_bytes(self) -> int:
+        return self.features * self.itemsize
+
     def _products(self, passes: int) -> float:
         """Return the seconds of a row's products with the lanes of a tile."""
         number = self.kernel.lanes * self.speed.operation  # of the row, which is multiplied into every lane
@@ -230,12 +242,15 @@ class _Rows:
         if self.single and self.kernel.network:  # whose loss is taken of whole vectors
             loss *= single_shape(self.itemsize).width
         computing = self._products(passes) + self.kernel.lanes * (loss + self._units(what == "train"))
-        reading = self.features * self.itemsize * self.speed.byte
+        reading = self.row_bytes * self.speed.byte
         if self.single and not self.kernel.network:
-            return computing + reading + SECONDS_PER_SINGLE_LANE_ROW[what]
+            computing += SECONDS_PER_SINGLE_LANE_ROW[what]
+        elif self.kernel.parts or self.kernel.halves:  # whose gradient is summed behind
+            reading *= passes
         if self.kernel.network and not self.single:
             computing *= LAYER_FACTOR[min(2, max(1, width // 32))]
-        reading *= passes if self.kernel.parts or self.kernel.halves else 1  # whose gradient is summed behind
+        # Tiles take turns with the rows that caches hold: in training those of a thread, else all.
+        reading /= self.tiles if what == "evaluate" else ceil(self.tiles / self.speed.threads)
         return max(computing, reading) + UNHIDDEN_SHARE * min(computing, reading)
 
     def _units(self, derivative: bool) -> float:
@@ -255,16 +270,10 @@ class _Rows:
 
 
 def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
-    """Return what a cohort is expected to cost."""
-    speed = pace.speed(unit.dtype)
-    rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.work, unit.itemsize, unit.spec.loss, speed, unit.spec.model)
-    trials = unit.count
+    """Return what a cohort is expected to cost; where it goes on, all of its rows are stored, but not computed."""
+    trials, state = unit.count, state_bytes(unit)
     curves = len(unit.checkpoints) * trials
-    training, evaluation = _training(unit, rows), _evaluation(unit, rows)
-    state = state_bytes(unit)
-    row = _of_form(unit.workload) / speed.threads
-    training += row * unit.n * (unit.epochs + unit.snapshots(unit.steps))
-    evaluation += row * (unit.n * unit.evaluated + unit.workload.held_out * len(unit.checkpoints))
+    training, evaluation = _computing(unit.left, pace.speed(unit.dtype))
     return Cost(
         training=training,
         evaluation=evaluation,
@@ -279,6 +288,16 @@ def cohort_cost(unit: CohortUnit, pace: Pace) -> Cost:
         + (unit.until is None) * state,  # of trials that wait, it is there until they go on
         memory=memory.of_cohort(unit, saved=state > 0 or training + evaluation >= unit.saved_after),
     )
+
+
+def _computing(unit: CohortUnit, speed: Speed) -> tuple[float, float]:
+    """Return the seconds of a cohort's training and evaluation."""
+    rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.work, unit.itemsize, unit.spec.loss, speed, unit.spec.model)
+    training, evaluation = _training(unit, rows), _evaluation(unit, rows)
+    row = _of_form(unit.workload) / speed.threads
+    training += row * unit.n * (unit.epochs + unit.snapshots(unit.steps))
+    evaluation += row * (unit.n * unit.evaluated + unit.workload.held_out * len(unit.checkpoints))
+    return training, evaluation
 
 
 def seconds_of_files(computing: float) -> float:
@@ -328,11 +347,21 @@ def _training(unit: CohortUnit, rows: _Rows) -> float:
         lane = rows.speed.of_operations(of_loss(spec.loss)) + margin
         values = unit.n * rows.tiles * spec.kernel.lanes * lane / rows.speed.threads
         snapshots += unit.steps * (margins + LINE_EVALUATIONS_PER_STEP * (values + SECONDS_PER_CALL))
+    snapshots += unit.epochs * _finding(unit, rows)
     batch, update = unit.n / unit.batches * rows.seconds("train") * rows.tiles, rows.tiles * _update(unit, rows)
     calls += SECONDS_PER_CALL * unit.steps if spec.kernel.parts else 0.0
     if spec.kernel.halves:
-        return calls + unit.steps * (_in_halves(unit, rows, batch) + update)
+        return calls + snapshots + unit.steps * (_in_halves(unit, rows, batch) + update)
     return calls + snapshots + unit.steps * rows.speed.shared(batch + update, side_by_side(unit))
+
+
+def _finding(unit: CohortUnit, rows: _Rows) -> float:
+    """Return the seconds of an epoch in which a thread waits for rows that stand anywhere in memory."""
+    if unit.spec.kernel.sparse or unit.spec.order != "shuffle" or unit.batches == 1:
+        return 0.0
+    far = max(0.0, 1 - UNSHUFFLED_BYTES / (unit.n * rows.row_bytes))
+    sharing = min(rows.speed.threads, max(1, rows.kernel.parts, 2 * rows.kernel.halves))
+    return unit.n * far * SHUFFLED_FACTOR[rows.single] * rows.row_bytes * rows.speed.byte / sharing
 
 
 def _in_halves(unit: CohortUnit, rows: _Rows, batch: float) -> float:
@@ -347,7 +376,8 @@ def _by_squares(unit: CohortUnit, rows: _Rows) -> float:
     """Return the seconds of steps from X'X, which full batches make once, and others each."""
     spec, speed, P = unit.spec, rows.speed, unit.spec.parameters(unit.d)
     product = speed.operation * P * P / SHARE_OF_PEAK
-    step = speed.shared(rows.tiles * (spec.kernel.lanes * product + _update(unit, rows)), rows.tiles)
+    product_of_tile = spec.kernel.lanes * product + speed.spread * P * P
+    step = speed.shared(rows.tiles * (product_of_tile + _update(unit, rows)), rows.tiles)
     if spec.line_search is not None:  # the direction's product too, and calls of their own
         step = 2 * step + LINE_CALLS_PER_STEP * SECONDS_PER_CALL
     calls = SECONDS_PER_CALL * len(unit.checkpoints)
@@ -364,12 +394,24 @@ def _update(unit: CohortUnit, rows: _Rows) -> float:
     if sparse and spec.untouched != EVERY_STEP:
         parameters = 0.0 if spec.adds_rows else unit.workload.touched  # what is added are accesses of the row's entries
     kept = (1 + spec.rule.slots) * unit.itemsize  # bytes that are read and written
-    parameter = speed.of_operations(of_rule(spec.rule)) + kept * speed.byte / CACHE_BANDWIDTH_FACTOR
+    computing, moving = speed.of_operations(of_rule(spec.rule)), kept * speed.byte / CACHE_BANDWIDTH_FACTOR
+    parameter = computing + moving
+    swept = (spec.sweeps or spec.sweeps_alone) and not spec.kernel.network
+    if swept:  # which moves parameters once for a step and the products of both batches, and meanwhile
+        products = 2 * min(spec.batch_size, unit.n) * (speed.operation + speed.spread / lanes)
+        parameter = max(computing, moving - products)
     shared = 0.0  # by the lanes
     if sparse and isinstance(spec.untouched, Coast) and not spec.untouched.framed:
         parameter += MULTIPLY_ADDS_PER_CATCH_UP[spec.untouched.replays] * speed.operation
         shared = SECONDS_PER_CATCH_UP[spec.untouched.replays]
-    return SECONDS_PER_TILE_STEP + parameters * (lanes * parameter + shared)
+    return _preparing(unit) + SECONDS_PER_TILE_STEP[swept] + parameters * (lanes * parameter + shared)
+
+
+def _preparing(unit: CohortUnit) -> float:
+    """Return the seconds in which a tile prepares a step, however few parameters it moves."""
+    rule, vectors = unit.spec.rule, ceil(unit.spec.kernel.lanes / single_shape(unit.itemsize).width)
+    operations = of_preparing(rule, max(1, unit.steps))
+    return len(rule.functions.rounds) * SECONDS_PER_ROUND + vectors * SECONDS_PER_PREPARED_OPERATION * operations
 
 
 def _evaluation(unit: CohortUnit, rows: _Rows) -> float:
@@ -465,6 +507,17 @@ def _swarm_step(unit: SwarmUnit) -> Operations:
 def cost_of(unit: CohortUnit | SwarmUnit, pace: Pace) -> Cost:
     """Return what a unit is expected to cost."""
     return cohort_cost(unit, pace) if isinstance(unit, CohortUnit) else swarm_cost(unit, pace)
+
+
+def compiling(methods: Mapping[str, str], threads: int) -> float:
+    """Return by how many seconds a run is longer that compiles the kernels of methods, each of some kind.
+
+    A second process does most of it while the first methods run, on a processor that these have no more.
+    """
+    own = sum(SECONDS_PER_COMPILED_METHOD[kind] for kind in methods.values())
+    return (own + sum(SECONDS_PER_COMPILED_KIND[kind] for kind in set(methods.values()))) / min(
+        COMPILING_PROCESSES, threads
+    )
 
 
 def total(parts: Iterable[Cost], end: float, methods: Mapping[str, str]) -> Cost:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -56,6 +57,16 @@ def of_rule(rule: Rule) -> Operations:
     except Exception:  # a user's function may do what kernels can and these numbers cannot
         return Counter(simple=6 + 4 * rule.slots, division=1, root=1)
     return counts
+
+
+def of_preparing(rule: Rule, t: int) -> int:
+    """Return how many operations prepare step t of a lane, however many parameters it has; powers grow with t."""
+    counts: Operations = Counter()
+    h = rule.example()
+    counted = [_Counting(counts) if isinstance(value, float) else value for value in h]
+    with suppress(Exception):  # as above; few rules prepare anything that takes long
+        rule.functions.prepare(type(h)(*counted), t, rule.memory)
+    return counts.total()
 
 
 def of_loss(loss: Loss, derivative: bool = False) -> Operations:

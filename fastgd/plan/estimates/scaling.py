@@ -293,7 +293,7 @@ class _Load(NamedTuple):
         whole, rest = own.computing, cost(**peak, gbytes=np.inf).computing
         operations, reading = cost(gbytes=np.inf).computing - rest, cost(**peak).computing - rest
         overlap = (whole - rest) / max(operations + reading, 1e-12)  # rows are read while products are computed
-        streamed = rows * (unit.passes if isinstance(unit, CohortUnit) else 1.0)
+        streamed = rows * (unit.left.passes if isinstance(unit, CohortUnit) else 1.0)
         late = max(0.0, streamed / workers.read - whole)  # for rows that computing waits for
         rest += TASK_SECONDS
         shares = {OPERATIONS: overlap * operations, BANDWIDTH: overlap * reading, READING: late, CALLS: rest}
@@ -342,6 +342,7 @@ def of_rows(unit: CohortUnit, n: int) -> CohortUnit:
     return replace(
         found,
         steps=round(factor_of_steps * unit.steps),
+        taken=round(factor_of_steps * unit.taken),
         checkpoints=np.rint(factor_of_steps * unit.checkpoints).astype(unit.checkpoints.dtype),
         workload=replace(work, held_out=held_out, copied=copied),
     )

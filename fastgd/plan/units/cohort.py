@@ -96,6 +96,8 @@ class CohortUnit:
         Where its lanes go on from.
     until : int, optional
         The step at which its lanes wait, to go on later; by default they take all of their steps.
+    taken : int
+        The steps that earlier runs took of it: it goes on behind them. Only estimates depend on it.
     parameters_only : bool
         Whether all but the final parameters of its trials is stored already. Then it has no results where the time is
         over before its end.
@@ -126,6 +128,7 @@ class CohortUnit:
     courses: list[str] = field(default_factory=list)
     origin: Origin | None = None
     until: int | None = None
+    taken: int = 0
     parameters_only: bool = False
 
     @property
@@ -182,6 +185,14 @@ class CohortUnit:
     def end(self) -> int:
         """The step to which its lanes run."""
         return self.steps if self.until is None else min(self.until, self.steps)
+
+    @property
+    def left(self) -> "CohortUnit":
+        """The cohort as if it began where it goes on: for estimates."""
+        if not self.taken:
+            return self
+        ahead = self.checkpoints[self.checkpoints > self.taken]
+        return replace(self, taken=0, steps=self.end - self.taken, checkpoints=ahead, until=None)
 
     @property
     def epochs(self) -> float:

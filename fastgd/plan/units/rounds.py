@@ -35,5 +35,6 @@ def in_rounds(unit: CohortUnit, rounds: Sequence[Round]) -> Iterator[CohortUnit]
             unit.select(np.arange(unit.lanes) < ceil(each.share * unit.lanes)),
             steps=end - begin,
             checkpoints=unit.checkpoints[after & (unit.checkpoints <= end)],
+            taken=0,
             until=None if each is rounds[-1] else end - begin,
         )

@@ -25,6 +25,7 @@ from fastgd.runs.reporting.events import (
     Searching,
     Solving,
     Surveying,
+    Waiting,
     Warning_,
 )
 
@@ -96,6 +97,7 @@ class Reporter:
         self._compiled: set[str] = set()
         self.cohorts = 0  # that were started
         self.progress: Progress | None = None  # the last one
+        self.waits = False  # whether another process is waited for
 
     def __enter__(self) -> Self:
         if self._is_live:
@@ -107,11 +109,16 @@ class Reporter:
 
     def __call__(self, event: Event) -> None:
         """Render an event."""
+        waited, self.waits = self.waits, isinstance(event, Waiting)
+        if waited and not self.waits:
+            self._detail.plain = ""
         match event:
+            case Waiting() if self._is_live or not waited:
+                self._wait(event)
             case Loading(dataset):
                 self._say(f"loading {dataset}")
             case Planned(summary):
-                self._console.print(f"planned {_planned(summary)}: {summary.cost.in_words()}", soft_wrap=True)
+                self._console.print(f"planned {_planned(summary)}: {summary.takes}", soft_wrap=True)
             case Searching(cost):
                 self._console.print(f"all rounds of the search: {cost.in_words()}", soft_wrap=True)
             case Compiling(what) if what not in self._compiled:
@@ -138,6 +145,16 @@ class Reporter:
             self._bar.update(self._task, description=for_terminal(text), left="")
         else:
             self._console.print(text, soft_wrap=True)
+
+    def _wait(self, event: Waiting) -> None:
+        who = f" ({event.writer})" if event.writer else ""
+        stored = "" if event.trials is None else f"{count(event.trials, 'trial')} stored"
+        detail = [f"it writes to {event.folder}{who}", event.killed, stored]
+        if self._is_live:
+            detail.append(f"for {seconds(event.seconds)}")
+            self._show_part("waiting for another process", for_terminal("; ".join(filter(None, detail))), 0.0)
+        else:
+            self._say("waiting for another process: " + "; ".join(filter(None, detail)))
 
     def _advance(self, event: Progress) -> None:
         how_far = f"{event.unit} {number(event.epoch, 4)}/{number(event.epochs, 4)}"

@@ -12,6 +12,30 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Waiting:
+    """Another process writes to the folder of the results, and is waited for; every few seconds.
+
+    Attributes
+    ----------
+    folder : str
+    writer : str
+        Which process it is, where its lock says it.
+    killed : str
+        What is to be known, or done, where it was killed; empty: nothing.
+    seconds : float
+        For how long it has been waited for.
+    trials : int or None
+        How many the folder holds, some seconds ago; None: not known, as in an object store, where looking costs.
+    """
+
+    folder: str
+    writer: str
+    killed: str
+    seconds: float
+    trials: int | None
+
+
+@dataclass(frozen=True)
 class Loading:
     """A problem's data is being loaded and prepared."""
 
@@ -140,7 +164,8 @@ class Finished:
 
 
 Event: TypeAlias = (
-    Loading
+    Waiting
+    | Loading
     | Planned
     | Searching
     | Compiling

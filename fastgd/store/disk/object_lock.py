@@ -15,7 +15,7 @@ import uuid
 from contextlib import suppress
 from typing import Any
 
-from fastgd.common.errors import InputError
+from fastgd.common.errors import InputError, InUseError
 from fastgd.common.parsing import from_json
 from fastgd.common.remote import RemotePath
 
@@ -35,7 +35,7 @@ class ObjectLock:
         self._refreshed = 0.0
 
     def acquire(self) -> None:
-        """Take the lock; InputError where another process holds it."""
+        """Take the lock; InUseError where another process holds it."""
         self._refreshed = time.time()
         try:
             self._path.write_new(self._content())
@@ -45,11 +45,15 @@ class ObjectLock:
             raise self._held_by_another()
         self._thread.start()
 
-    def _take_over(self) -> None:
-        """Write over a lock that is stale."""
+    def require_free(self) -> None:
+        """Raise InUseError where another process holds the lock; nothing is written."""
         holder = self._holder()
         if holder and time.time() - float(holder["time"]) < STALE_SECONDS:
             raise self._held_by_another()
+
+    def _take_over(self) -> None:
+        """Write over a lock that is stale."""
+        self.require_free()
         self._path.write_bytes(self._content())
         time.sleep(SETTLE_SECONDS)
 
@@ -85,14 +89,12 @@ class ObjectLock:
                 return found
         return {}
 
-    def _held_by_another(self) -> InputError:
+    def _held_by_another(self) -> InUseError:
         holder = self._holder()
         age = max(0.0, time.time() - float(holder.get("time", time.time())))
         who = f"process {holder.get('process')} on {holder.get('machine')}, seen {age:.0f} s ago"
-        return InputError(
-            f"another process writes to {self._path.parent} ({who}): wait for it, or choose another folder with --out; "
-            f"if it was killed, its lock ends {STALE_SECONDS:.0f} s after it was last seen"
-        )
+        killed = f"if it was killed, its lock ends {STALE_SECONDS:.0f} s after it was last seen"
+        return InUseError(self._path.parent, who, killed)
 
     def _keep_fresh(self) -> None:
         while not self._ended.wait(REFRESH_SECONDS):
