@@ -16,7 +16,7 @@ import math
 import operator
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -32,8 +32,11 @@ from numba.extending import (
     register_model,
 )
 
+from fastgd.core.static import StaticType
+
 I32, I64 = ir.IntType(32), ir.IntType(64)
 LINE_BYTES = 64  # of the cache
+DOUBLES = LINE_BYTES // 8  # numbers of float64 that fill a line, and the widest registers
 
 
 # --- the vector type --------------------------------------------------------------------------------------------------
@@ -487,6 +490,22 @@ def total(typingctx, vector):
         return builder.call(function, [ir.Constant(element, 0.0), args[0]], fastmath=("reassoc",))
 
     return vector.element(vector), codegen
+
+
+class _Doubles(NamedTuple):
+    """The shape of a vector of float64 that fills the widest registers."""
+
+    width: int
+
+
+@intrinsic
+def doubles(typingctx):
+    """`doubles()`: the shape of vectors of `DOUBLES` numbers in float64, whatever the lanes' type."""
+
+    def codegen(context, builder, sig, args):
+        return context.get_dummy_value()
+
+    return StaticType(_Doubles(DOUBLES))(), codegen
 
 
 @intrinsic

@@ -23,7 +23,7 @@ PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapsho
 class Form(NamedTuple):
     """What is subtracted from the values of a row, and what divides them, in float64 (d,); (0,) where nothing is.
 
-    inverse : 1 / deviation, or NaN where quotients cannot be made of products with it (`engine.row_forms`)
+    inverse : 1 / deviation, or NaN where quotients cannot be made of products with it (`engine.row_places`)
     """
 
     mean: Any
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
     """Rows of data: X flat, y, the order (n,) in which they are visited, d, and the loss's kernels by address.
 
     They lie in `source`, flat, and kernels multiply what is in X: the same array, or where rows take their `form` when
-    they are looked up, a buffer of the worker's (`engine.row_forms`).
+    they are looked up, a buffer of the worker's (`engine.row_places`).
 
     An order may visit some of the rows alone, as those of a fold are. `numbers` (n,) are the rows' own numbers in that
     order: the order itself, but where the rows stand in a buffer (`engine.rows.visit`) and the order says where there.

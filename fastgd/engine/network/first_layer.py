@@ -11,8 +11,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import load, store
 from fastgd.engine.arrays import by_rows
 from fastgd.engine.network.products import data_product
-from fastgd.engine.row_forms import form_rows, slot_values
-from fastgd.engine.row_places import prefetch_rows
+from fastgd.engine.row_places import form_rows, prefetch_rows, slot_values, takes_form
 
 OUTPUTS_AT_ONCE = 4  # sums of a row that stay in the registers
 
@@ -28,11 +27,11 @@ def put_targets(data, targets, place, scratch, i):
 @jit(inner=True, inline="late")
 def look_up_rows(data, targets, low, rows, scratch):
     """Look up where the rows order[low : low + rows] begin, and their targets."""
-    takes_form, stride = data.form.inverse.shape[0] > 0, slot_values(data.d)
-    if takes_form:
+    formed, stride = takes_form(data), slot_values(data.d)
+    if formed:
         form_rows(data.source, data.order, low, rows, data.form, data.d, data.X, 0)
     for i in range(rows):
-        scratch.offsets[i] = i * stride if takes_form else np.int64(data.order[low + i]) * data.d
+        scratch.offsets[i] = i * stride if formed else np.int64(data.order[low + i]) * data.d
         put_targets(data, targets, low + i, scratch, i)
 
 

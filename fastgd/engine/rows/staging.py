@@ -1,7 +1,7 @@
 """Where rows take their form that are standardised, or rounded, as kernels pass over them: whole, or some at a time.
 
-Dense rows take it when kernels look them up (`engine.row_forms`). Sparse ones are brought to a buffer some calls pass
-over, while other calls pass over those that were brought before.
+Dense rows take it when kernels look them up (`engine.row_places`). Sparse ones are brought to a buffer, by calls
+that are made beside those that pass over what was brought before.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,18 @@ from fastgd.common.system import memory
 from fastgd.core.compile import jit
 from fastgd.core.threads import Threads, available_threads
 from fastgd.core.vectors import aligned
+from fastgd.datasets.record import Scaling
 from fastgd.datasets.staged_rows import StagedRows
-from fastgd.engine.arrays import PARTIAL_SUM_ROWS, most_entries, unlocked
+from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, Form, most_entries, unlocked
 from fastgd.engine.calls import KernelCall
-from fastgd.engine.row_forms import SLOTS, form_of, make_buffer
+from fastgd.engine.row_places import slot_values
 
 Array = npt.NDArray[Any]
 WHOLE_BYTES = 128 << 20  # of rows that are all in the buffer at once: they take their form a single time
 WHOLE_SHARE = 16  # of the memory that the process may use: no more than this part of it
 BUFFER_BYTES = 8 << 20  # of each half's rows, where a block of rows is not longer: the third-level cache keeps them
+SLOTS = CHUNK_ROWS  # of dense rows that a worker has room for: as many as kernels look up at a time
+LEAST = 2.0**-300  # of means and deviations with which products are exact; their reciprocals at the most
 
 
 @jit
@@ -65,6 +68,24 @@ def _room_for(X: StagedRows, rows: int) -> int:
     return total if fits_whole(X) else min(total, max(rows, PARTIAL_SUM_ROWS, BUFFER_BYTES * total // size))
 
 
+def form_of(scaling: Scaling | None, d: int) -> Form:
+    """Return what kernels do with the values of dense rows that are standardised, or rounded alone.
+
+    Behind the features stand others up to a whole vector, which become 0. Where products may not make the quotients of
+    a feature, its `inverse` is NaN.
+    """
+    values = int(slot_values.py_func(d))
+    mean, deviation, inverse = np.zeros(values), np.ones(values), np.zeros(values)
+    inverse[:d] = 1
+    if scaling is not None:
+        mean[:d], deviation[:d] = scaling.mean, scaling.deviation
+        size, by = np.abs(mean[:d]), deviation[:d]
+        # A number's difference from a mean is 0, or at least 2^-54 of the mean; by 1 everything is divided exactly.
+        known = (by == 1) | ((size >= LEAST) & (size <= 1 / LEAST) & (by >= LEAST) & (by <= 1 / LEAST))
+        inverse[:d] = np.divide(1, by, out=np.full(d, np.nan), where=known)
+    return Form(mean, deviation, inverse)
+
+
 class Copy:
     """All rows at once, where they take little: `rows` (N, d)."""
 
@@ -81,12 +102,12 @@ class Buffers:
     def of(self, worker: int) -> Array:
         """Return the one of a worker, flat."""
         while len(self._made) <= worker:
-            self._made.append(make_buffer(self.X.shape[1], self.X.dtype))
+            self._made.append(aligned((SLOTS * len(self.form.mean),), self.X.dtype))
         return self._made[worker]
 
 
 class Stage:
-    """The buffer of sparse rows, in two halves: while kernels pass over the rows in one, others are brought to the other one.
+    """The buffer of sparse rows, in two halves: while kernels pass over one, others are brought to the other one.
 
     Parameters
     ----------

@@ -86,7 +86,7 @@ class Visit:
             self.rows = self._in_stage(self._stage)
             return
         self.rows = make_rows(X, y.reshape(-1) if flat else y, order, intercept)
-        if self._buffers is not None:
+        if isinstance(self.rows, Rows) and self._buffers is not None:
             chunk = chunk_rows(self.rows.d, self._X.dtype.itemsize)
             self.rows = self.rows._replace(X=self._buffers.of(0), chunk=chunk, form=self._buffers.form)
 
