@@ -1,4 +1,4 @@
-"""Rows that take a study's form in a buffer: the bits of a copy, in every kind of kernel."""
+"""Rows that take a study's form as they are passed: the bits of a copy, in every kind of kernel."""
 
 import ctypes
 import mmap
@@ -6,17 +6,22 @@ import os
 import time
 from pathlib import Path
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 from cohorts import PARTS, SMALL, make_cohort, pool
+from hypothesis import given
+from scipy.sparse import csr_array
 from small_studies import rows
 from sparse_cohorts import pair, problem
 from test_folds import LANES, WAYS, state_of
 
+from fastgd.core.compile import jit
 from fastgd.datasets.csr import from_dense
 from fastgd.datasets.mapped import array_files, pages
 from fastgd.datasets.record import Scaling
 from fastgd.datasets.staged_rows import StagedRows
+from fastgd.engine import row_places
 from fastgd.engine.calls import InTurn, KernelCall, side_by_side
 from fastgd.engine.rows import read_ahead, staging
 from fastgd.engine.rows.visit import Visit
@@ -191,17 +196,20 @@ def test_only_what_the_system_lacks_is_asked_for(tmp_path):
     assert found._replace(tells=False).read(0, piece), "nothing is known"
 
 
-def test_rows_are_brought_for_who_asks_for_them():
+def test_sparse_rows_are_brought_for_who_asks_for_them():
     """What was brought ahead counts where the same rows are asked for, with the same targets, and all have come."""
-    staged, y = StagedRows(X, SCALING, X.dtype, "X"), Y.reshape(-1, 1).astype(float)
+    staged, y = StagedRows(from_dense(X), SCALING, X.dtype, "X"), Y.reshape(-1, 1).astype(float)
     stage, (one, other) = staging.Stage(staged, 1), np.zeros((2, 10_000, 1))
-    copy, some = copy_of(staged), np.arange(100, 3000, dtype=np.int32)
+    copy, some = X / SCALING.deviation, np.arange(100, 3000, dtype=np.int32)
 
     def taken(numbers, targets):
         at = stage.take(numbers, y, targets, pool(2))
-        place = slice(at, at + len(numbers))
-        np.testing.assert_array_equal(stage.matrix[0].reshape(-1, D)[place], copy[numbers])
-        np.testing.assert_array_equal(targets[place], y[numbers])
+        values, columns, begins = stage.matrix
+        begins = begins[at : at + len(numbers) + 1]
+        held = slice(begins[0], begins[-1])
+        found = csr_array((values[held], columns[held], begins - begins[0]), shape=(len(numbers), D))
+        np.testing.assert_array_equal(found.toarray(), copy[numbers])
+        np.testing.assert_array_equal(targets[at : at + len(numbers)], y[numbers])
 
     for numbers, targets in ((some, one), (some[::-1], one), (some, other), (some[:10], one)):
         for call in stage.bring(some, y, one, 2):
@@ -216,6 +224,59 @@ def test_rows_are_brought_for_who_asks_for_them():
     stage.arrived()
     order[:] = some[::-1]  # the next epoch's
     taken(order, one)
+
+
+@jit
+def put_rows(source, order, form, d, X):
+    """All rows of an order in the form that kernels give them."""
+    row_places.form_rows(source, order, 0, order.shape[0], form, d, X, 0)
+
+
+def given_form(X, scaling, dtype):
+    """Rows as kernels form them."""
+    (n, d), form = X.shape, staging.form_of(scaling, X.shape[1])
+    out = np.full((n, len(form.mean)), np.nan, dtype)
+    put_rows(X.reshape(-1), np.arange(n, dtype=np.int32), form, d, out.reshape(-1))
+    return out[:, :d]
+
+
+def assert_formed(X, mean, deviation):
+    """Kernels give rows the bits of a difference and a quotient."""
+    scaling = Scaling(mean, deviation, 0, 0)
+    for dtype in ("float32", "float64"):
+        with np.errstate(all="ignore"):
+            expected = ((X.astype(np.float64) - mean) / deviation).astype(dtype)
+        found = given_form(X, scaling, dtype)
+        np.testing.assert_array_equal(found.view(np.uint8), expected.view(np.uint8))
+
+
+NORMAL = st.floats(-(2.0**300), 2.0**300)
+POSITIVE = st.floats(2.0**-300, 2.0**300)
+
+
+@given(st.lists(st.tuples(NORMAL, NORMAL, POSITIVE), min_size=1, max_size=40))
+def test_products_make_the_bits_of_quotients(columns):
+    X, mean, deviation = np.array(columns).T
+    assert_formed(np.stack([X, mean, np.nextafter(mean, np.inf), np.zeros(len(X))]), mean, deviation)
+
+
+@pytest.mark.parametrize("source", ["float32", "float64"])
+@pytest.mark.parametrize("d", [1, 7, 8, 1000])
+def test_products_make_the_bits_of_many_quotients(source, d):
+    """Also of those next to numbers between two of float64, which are found where a reciprocal is rounded most."""
+    random = np.random.default_rng(d)
+    for size in (1e-30, 1.0, 1e5):
+        deviation = random.uniform(0.5, 2.0, d) * size
+        deviation[::2] = np.nextafter(2.0 ** np.floor(np.log2(deviation[::2])), 0)  # all digits are ones
+        assert_formed(random.normal(size=(5000, d)).astype(source), random.normal(size=d) * size, deviation)
+
+
+@pytest.mark.parametrize("value", [0.0, -0.0, 5e-324, -1e-310, 2.0**-1000, 1e308, -1e308, np.inf, np.nan])
+@pytest.mark.parametrize("mean", [0.0, -0.0, 1e-310, 1.0, -1e308])
+@pytest.mark.parametrize("deviation", [1.0, 3.0, 1e-310, 1e-200, 1e200, np.pi])
+def test_what_products_cannot_make_is_divided(value, mean, deviation):
+    X = np.array([[value, 1.0, 2.0], [1.0, value, 3.0]])
+    assert_formed(X, np.array([mean, 0.5, mean]), np.array([deviation, deviation, 3.0]))
 
 
 def test_calls_that_meet_begin_together():

@@ -16,7 +16,7 @@ import math
 import operator
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -32,8 +32,11 @@ from numba.extending import (
     register_model,
 )
 
+from fastgd.core.static import StaticType
+
 I32, I64 = ir.IntType(32), ir.IntType(64)
 LINE_BYTES = 64  # of the cache
+DOUBLES = LINE_BYTES // 8  # numbers of float64 that fill a line, and the widest registers
 
 
 # --- the vector type --------------------------------------------------------------------------------------------------
@@ -395,6 +398,34 @@ def load(typingctx, shape, array, index):
     return vector(shape, array, types.intp), codegen
 
 
+def mask_of(builder, width, remaining):
+    """A mask of `width` lanes of which the first `remaining` are on."""
+    lanes = ir.Constant(ir.VectorType(I32, width), list(range(width)))
+    return builder.icmp_signed("<", lanes, splat(builder, builder.trunc(remaining, I32), width))
+
+
+def load_masked(builder, pointer, kind, mask):
+    """The vector at a pointer, with zeros where the mask is off: what stands there is not touched."""
+    pointer = builder.bitcast(pointer, ir.PointerType(kind))
+    name = f"llvm.masked.load.{vector_suffix(kind)}.p0"
+    function = llvm_function(builder, name, kind, [pointer.type, I32, mask.type, kind])
+    align = 8 if isinstance(kind.element, ir.DoubleType) else 4
+    return builder.call(function, [pointer, I32(align), mask, ir.Constant(kind, [0.0] * kind.count)])
+
+
+@intrinsic
+def load_some(typingctx, shape, array, index, remaining):
+    """`load_some(shape, array, index, n)`: a vector of n elements array[index:], with zeros behind them."""
+    vector = Vector(array.dtype, shape.value.width)
+
+    def codegen(context, builder, sig, args):
+        kind = context.get_value_type(vector)
+        pointer = address(context, builder, sig.args[1], args[1], args[2])
+        return load_masked(builder, pointer, kind, mask_of(builder, vector.count, args[3]))
+
+    return vector(shape, array, types.intp, types.intp), codegen
+
+
 @intrinsic
 def load_pairs(typingctx, shape, array, index):
     """`load_pairs(shape, array, index)`: the vector of every second element, array[index], array[index + 2], ..."""
@@ -459,6 +490,22 @@ def total(typingctx, vector):
         return builder.call(function, [ir.Constant(element, 0.0), args[0]], fastmath=("reassoc",))
 
     return vector.element(vector), codegen
+
+
+class _Doubles(NamedTuple):
+    """The shape of a vector of float64 that fills the widest registers."""
+
+    width: int
+
+
+@intrinsic
+def doubles(typingctx):
+    """`doubles()`: the shape of vectors of `DOUBLES` numbers in float64, whatever the lanes' type."""
+
+    def codegen(context, builder, sig, args):
+        return context.get_dummy_value()
+
+    return StaticType(_Doubles(DOUBLES))(), codegen
 
 
 @intrinsic

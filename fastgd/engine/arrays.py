@@ -20,8 +20,22 @@ PARTIAL_SUM_ROWS = 4096  # rows of a partial sum of losses
 PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapshot fills the table
 
 
+class Form(NamedTuple):
+    """What is subtracted from the values of a row, and what divides them, in float64 (d,); (0,) where nothing is.
+
+    inverse : 1 / deviation, or NaN where quotients cannot be made of products with it (`engine.row_places`)
+    """
+
+    mean: Any
+    deviation: Any
+    inverse: Any
+
+
 class Rows(NamedTuple):
     """Rows of data: X flat, y, the order (n,) in which they are visited, d, and the loss's kernels by address.
+
+    They lie in `source`, flat, and kernels multiply what is in X: the same array, or where rows take their `form` when
+    they are looked up, a buffer of the worker's (`engine.row_places`).
 
     An order may visit some of the rows alone, as those of a fold are. `numbers` (n,) are the rows' own numbers in that
     order: the order itself, but where the rows stand in a buffer (`engine.rows.visit`) and the order says where there.
@@ -41,6 +55,8 @@ class Rows(NamedTuple):
     chunk: Any
     residuals: Any
     losses: Any
+    source: Any
+    form: Any
 
 
 class SparseRows(NamedTuple):
@@ -83,7 +99,9 @@ def make_rows(X: Any, y: Any, order: Any, intercept: bool) -> Rows | SparseRows:
     """Return the rows of a matrix, dense or in CSR form, without the loss's kernels."""
     common = (unlocked(y), order, order, X.shape[1], intercept)
     if isinstance(X, np.ndarray):
-        return Rows(unlocked(X.reshape(-1)), *common, chunk_rows(X.shape[1], X.itemsize), 0, 0)
+        flat, nothing = unlocked(X.reshape(-1)), np.zeros(0)
+        form = Form(nothing, nothing, nothing)
+        return Rows(flat, *common, chunk_rows(X.shape[1], X.itemsize), 0, 0, flat, form)
     indptr = np.asarray(X.indptr, np.int64)
     return SparseRows(unlocked(X.data), unlocked(X.indices), unlocked(indptr), *common, CHUNK_ROWS, 0, 0)
 

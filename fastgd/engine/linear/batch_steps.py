@@ -48,10 +48,11 @@ def advance(calls, shape, data, lanes, scratch, span):
         stop, at = min(start + b, n), min(step, lanes.scheduled.shape[0] - 1)
         scale, share = data.X.dtype.type(1.0 / (stop - start)), data.X.dtype.type((stop - start) / n)
         for tile in range(span.worker, tiles, span.workers):
-            ahead = RowRange(stop, min(stop + b, n) if tile == span.worker else stop)
+            fresh = tile == span.worker
+            ahead = RowRange(stop, min(stop + b, n) if fresh else stop)
             state, bad, table = lanes.state[tile], lanes.bad[tile], lanes.table[tile]
             points = Points(state, scratch.loss, calls.losses, lanes.estimator, table)
-            sum_rows(shape, data, start, stop, ahead, scale, points, check, scratch)
+            sum_rows(shape, data, start, stop, ahead, scale, points, check, scratch, fresh)
             note_bad(check, bad, t)
             take_step(calls, shape, lanes, scratch, tile, at, t, stop - start, share)
 
@@ -95,7 +96,7 @@ def sum_half(shape, data, losses, start, stop, b, half, turn, lanes, scratch, ha
     for tile in range(lanes.state.shape[0]):
         loss, check = halves.losses[turn, half, tile], halves.checks[turn, half, tile]
         points = Points(lanes.state[tile], loss, losses, PLAIN, lanes.table[tile])
-        sum_rows(shape, data, first, last, RowRange(following, n), scale, points, check, scratch)
+        sum_rows(shape, data, first, last, RowRange(following, n), scale, points, check, scratch, tile == 0)
         copy(shape, scratch.G, halves.gradients[turn, half, tile])
 
 

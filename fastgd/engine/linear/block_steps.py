@@ -14,7 +14,7 @@ from fastgd.engine.linear import dense
 from fastgd.engine.linear.dense import turn_steps
 from fastgd.engine.linear.single import single_steps
 from fastgd.engine.linear.tile_steps import recall
-from fastgd.engine.row_places import look_up, prefetch_targets
+from fastgd.engine.row_places import look_up, prefetch_targets, takes_form
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_steps import blend, not_finite, note_bad
 
@@ -49,10 +49,11 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
             at = (min(step, last) * tiles + tile) * values * L
             call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, t, exact_c, c)
         rows = single_steps.whole_vectors(shape, count) if static(shape, "single") else count + MOST_BLOCK_ROWS
-        look_up(order, y, d, start, count, rows, offsets, 0, targets)
+        if steps > 1 or tile == span.worker:  # else they were looked up for the tile before
+            look_up(data, start, count, rows, offsets, 0, targets)
         ahead = min(start + b + b, n) if tile == span.worker else 0
         prefetch_targets(y, order, start + b, ahead)
-        products(shape, X, offsets, count, d, state, bias, Z, order, RowRange(start + b, ahead))
+        products(shape, X, offsets, count, d, state, bias, Z, data.source, order, RowRange(start + b, ahead))
         call_at(residuals, shape, Z, targets, count, scale if estimator == PLAIN else kind(1.0), check)
         if not_finite(shape, check):
             note_bad(check, bad, t)
@@ -73,8 +74,8 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
 
 @jit
 def advance(calls, shape, data, lanes, scratch, span):
-    """Take the steps of a `StepSpan`, some at a time with one tile after another."""
-    some, taken = turn_steps(data, span.batch_size), 0
+    """Take the steps of a `StepSpan`, some at a time with one tile after another; where rows take their form, each."""
+    some, taken = 1 if takes_form(data) else turn_steps(data, span.batch_size), 0
     while taken < span.steps:
         steps = min(some, span.steps - taken)
         for tile in range(span.worker, lanes.state.shape[0], span.workers):

@@ -23,16 +23,16 @@ def turn_steps(data, b):
 @jit(inner=True)
 def gather(data, low, count, scratch):
     """Look up the rows order[low : low + count], and what a register block takes along beyond them."""
-    look_up(data.order, data.y, data.d, low, count, count + MOST_BLOCK_ROWS, scratch.offsets, 0, scratch.y)
+    look_up(data, low, count, count + MOST_BLOCK_ROWS, scratch.offsets, 0, scratch.y)
 
 
 @jit(inner=True)
-def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
+def products(shape, X, offsets, count, d, W, bias, Z, source, order, ahead):
     """Z (count, L) = X W + W[bias:], for the rows at some offsets; without an intercept `bias` is -1.
 
-    Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed.
+    Meanwhile the rows of the `RowRange` ahead are prefetched from the source, at most as many as are passed.
     """
-    L, block, ahead = static(shape, "lanes"), static(shape, "rows"), to_prefetch(X, d, ahead)
+    L, block, ahead = static(shape, "lanes"), static(shape, "rows"), to_prefetch(source, d, ahead)
     whole = -(-count // block) * block if count >= block else 0
     for v in range(0, L, static(shape, "width")):
         start = load(shape, W, bias + v) if bias >= 0 else zeros(shape, W)
@@ -43,11 +43,11 @@ def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
         for g in range(0, L, static(shape, "group")):
             for i in range(0, whole, block):
                 if g == 0:
-                    prefetch_rows(X, order, d, j, inner, ahead.first + i, min(ahead.first + i + block, ahead.end))
+                    prefetch_rows(source, order, d, j, inner, ahead.first + i, min(ahead.first + i + block, ahead.end))
                 margin_block(shape, "rows", X, offsets, i, j, inner, W, j * L + g, Z, i * L + g)
             for i in range(whole, count):
                 if g == 0:
-                    prefetch_rows(X, order, d, j, inner, ahead.first + i, min(ahead.first + i + 1, ahead.end))
+                    prefetch_rows(source, order, d, j, inner, ahead.first + i, min(ahead.first + i + 1, ahead.end))
                 margin_block(shape, "one", X, offsets, i, j, inner, W, j * L + g, Z, i * L + g)
 
 
@@ -56,7 +56,7 @@ def margins(shape, data, count, W, scratch, ahead):
     """Z (count, L) = X W + intercept, for the rows that were gathered; the rows ahead are prefetched."""
     bias = data.d * static(shape, "lanes") if data.intercept else -1
     prefetch_targets(data.y, data.order, ahead.first, min(ahead.first + count, ahead.end))
-    products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.order, ahead)
+    products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.source, data.order, ahead)
 
 
 @jit(inner=True)

@@ -56,6 +56,7 @@ def evaluate_single_blocks(shape, data, W, measures, totals, scratch, span):
         for low in range(start, stop, CACHED_ROWS):
             count = min(CACHED_ROWS, stop - low)
             for lane in range(low_lane, high_lane):
-                single_steps.margins(shape, data, low, count, W[lane], scratch, RowRange(low + count, stop))
+                ahead, fresh = RowRange(low + count, stop), lane == low_lane
+                single_steps.margins(shape, data, low, count, W[lane], scratch, ahead, fresh)
                 for k in range(measures.shape[0]):
                     call_at(measures[k], shape, scratch.Z, scratch.y, count, totals[block, lane, k])

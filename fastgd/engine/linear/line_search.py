@@ -178,7 +178,8 @@ class RowsAlong:
         return [span(worker, len(self._scratch), *place) for worker in range(len(self._scratch))]
 
     def _project_call(self, W: Array, P: Array, Z: Array, Q: Array, span: RowSpan) -> KernelCall:
-        return KernelCall(project, (self._shape, self._rows, W, P, Z, Q, self._scratch[span.worker], span))
+        rows = self._visit.of_worker(span.worker, self._rows)
+        return KernelCall(project, (self._shape, rows, W, P, Z, Q, self._scratch[span.worker], span))
 
     def _along_call(self, Z: Array, P: Array, rates: Array, slopes: bool, totals: Array, span: BlockSpan) -> KernelCall:
         rows = self._rows._replace(y=self._in_order)

@@ -207,7 +207,8 @@ class LinearKernels:
         self, spec: CohortSpec, calls: Any, lanes: Lanes, window: CoastingWindow | None, memory: Any, span: StepSpan
     ) -> KernelCall:
         """Take mini-batch steps: for each batch and tile the gradient, then the rule."""
-        how = (calls, self._shape, self.rows, lanes)
+        rows = self.visit.of_worker(span.worker, self.rows)
+        how = (calls, self._shape, rows, lanes)
         if window is not None:
             scratch, touched = memory
             given = (window.arrays, touched, scratch, span, window.taken(span.t - 1), window.how.size)
@@ -235,7 +236,7 @@ class LinearKernels:
         while low < size:
             high = min(size, low + chunks(min(pace.fitting(work), self.visit.room // parts)))
             spans = [PartSpan(worker, len(memory), size, low, high, n, 0) for worker in range(len(memory))]
-            calls = [self._gram_call(self.rows, sums, memory[span.worker][1], span) for span in spans]
+            calls = [self._gram_call(sums, memory[span.worker][1], span) for span in spans]
             both = (part_ranges(span, parts) for span in (spans[0], following(spans[0])))
             self.visit.run(pace, calls, work * (high - low), *both)
             low = high
@@ -245,17 +246,18 @@ class LinearKernels:
         gram_steps.put_sums(self._whole, sums[0], self.visit.targets)
         self._summed = True
 
-    def _gram_call(self, rows: Any, sums: Array, gram: gram_steps.Gram, span: PartSpan) -> KernelCall:
+    def _gram_call(self, sums: Array, gram: gram_steps.Gram, span: PartSpan) -> KernelCall:
+        rows = self.visit.of_worker(span.worker, self.rows)
         return KernelCall(gram_steps.accumulate, (self._double, rows, sums, gram, span))
 
     def compile_sums(self, memory: Any) -> None:
         """Compile, or load from the cache, what sums over all rows."""
         sums = aligned((0, 0, 0), np.float64)
-        self._gram_call(self.rows, sums, memory[1], PartSpan(0, 1, 0, 0, 0, 0, 0)).compile()
+        self._gram_call(sums, memory[1], PartSpan(0, 1, 0, 0, 0, 0, 0)).compile()
 
     def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""
-        rows = of_batch(self.rows, first, span.end)
+        rows = of_batch(self.visit.of_worker(span.worker, self.rows), first, span.end)
         return KernelCall(tile_steps.accumulate, (self._shape, rows, sums, memory, span))
 
     def gradient_of_all(self, sums: GradientSums, memory: Any, span: PartSpan) -> KernelCall:

@@ -105,8 +105,8 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
     stride, bias = (d + intercept) * L, d * L if intercept else -1
     own, following = 0, b
     first = (span.batch + taken) * b
-    look_up(order, y, d, first, min(b, n - first), b, offsets, own, targets)
-    products(shape, X, offsets, b, d, state, bias, Z, order, RowRange(0, 0))
+    look_up(data, first, min(b, n - first), b, offsets, own, targets)
+    products(shape, X, offsets, b, d, state, bias, Z, data.source, order, RowRange(0, 0))
     for step in range(taken, taken + steps):
         start, t = (span.batch + step) * b, span.t + step
         count = min(b, n - start)
@@ -121,9 +121,9 @@ def turn(calls, shape, data, lanes, scratch, span, tile, taken, steps):
             clear(shape, G, 0, 1)
             add_intercept_gradient(shape, b, Z, G, 0)
             call_at(apply_rule, shape, state, of_intercept, c, d, 1, stride, G, 0)
-        look_up(order, y, d, start + b, min(b, n - start - b), b, offsets, following, targets)
+        look_up(data, start + b, min(b, n - start - b), b, offsets, following, targets)
         if ahead:
-            prefetch_rows(X, order, d, 0, d, min(start + 2 * b, n), min(start + 3 * b, n))
+            prefetch_rows(data.source, order, d, 0, d, min(start + 2 * b, n), min(start + 3 * b, n))
             prefetch_targets(y, order, min(start + 2 * b, n), min(start + 3 * b, n))
         call_at(sweep_address, shape, state, of_weights, c, X, offsets, own, following, d, bias, stride, Z)
         own, following = following, own

@@ -66,9 +66,13 @@ def recall(shape, estimator, table, numbers, low, count, scale, Z):
 
 
 @jit(inline="always")
-def residual_chunk(shape, data, low, count, scale, points, ahead, scratch):
-    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch those of the `RowRange` ahead."""
-    gather(data, low, count, scratch)
+def residual_chunk(shape, data, low, count, scale, points, ahead, scratch, fresh):
+    """Leave in Z the scaled residuals of the rows order[low : low + count]; prefetch those of the `RowRange` ahead.
+
+    Where they are not `fresh`, they were looked up last.
+    """
+    if fresh:
+        gather(data, low, count, scratch)
     margins(shape, data, count, points.W, scratch, ahead)
     if points.losses:
         call_at(data.losses, shape, scratch.Z, scratch.y, count, points.loss)
@@ -89,10 +93,11 @@ def sum_chunk(shape, data, count, scratch, total):
 
 
 @jit(inner=True)
-def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
+def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch, fresh):
     """Leave in `scratch.G` the gradient of the rows order[first:last] at some `Points`, and there their losses.
 
     check (L,) becomes NaN where a residual was not finite. Behind the last chunk the `RowRange` ahead is prefetched.
+    Where the rows are not `fresh`, they were passed last.
     """
     G, total, many, parameters = scratch.G, scratch.total, last - first > data.chunk, data.d + data.intercept
     clear(shape, G, 0, parameters)
@@ -103,7 +108,7 @@ def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
     for low in range(first, last, data.chunk):
         count = min(data.chunk, last - low)
         following = RowRange(low + count, last) if low + count < last else ahead
-        residual_chunk(shape, data, low, count, scale, points, following, scratch)
+        residual_chunk(shape, data, low, count, scale, points, following, scratch, fresh or many)
         for v in range(0, static(shape, "lanes"), static(shape, "width")):
             store(check, v, load(shape, check, v) + load(shape, scratch.check, v))
         if many:
@@ -134,6 +139,6 @@ def accumulate(shape, data, sums, scratch, span):
         )
         for start in range(part * size + low, last, data.chunk):
             count = min(data.chunk, last - start)
-            residual_chunk(shape, data, start, count, scale, points, RowRange(start + count, last), scratch)
+            residual_chunk(shape, data, start, count, scale, points, RowRange(start + count, last), scratch, True)
             note_bad(scratch.check, bad, t)
             sum_chunk(shape, data, count, scratch, gradients[part, tile])

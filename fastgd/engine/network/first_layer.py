@@ -11,37 +11,42 @@ from fastgd.core.static import static
 from fastgd.core.vectors import load, store
 from fastgd.engine.arrays import by_rows
 from fastgd.engine.network.products import data_product
-from fastgd.engine.row_places import prefetch_rows
+from fastgd.engine.row_places import form_rows, prefetch_rows, slot_values, takes_form
 
 OUTPUTS_AT_ONCE = 4  # sums of a row that stay in the registers
 
 
 @jit(inner=True, inline="late")
-def look_up(data, targets, low, rows, size, scratch):
-    """Look up where the rows order[low : low + rows] of some size begin, and put their targets one after another."""
-    for i in range(rows):
-        row = np.int64(data.order[low + i])
-        scratch.offsets[i] = row * size
-        for j in range(targets):
-            scratch.y[i * targets + j] = data.y[row * targets + j]
+def put_targets(data, targets, place, scratch, i):
+    """Put the targets of the row order[place] behind those of i other rows."""
+    row = np.int64(data.order[place])
+    for j in range(targets):
+        scratch.y[i * targets + j] = data.y[row * targets + j]
 
 
 @jit(inner=True, inline="late")
 def look_up_rows(data, targets, low, rows, scratch):
     """Look up where the rows order[low : low + rows] begin, and their targets."""
-    look_up(data, targets, low, rows, data.d, scratch)
+    formed, stride = takes_form(data), slot_values(data.d)
+    if formed:
+        form_rows(data.source, data.order, low, rows, data.form, data.d, data.X, 0)
+    for i in range(rows):
+        scratch.offsets[i] = i * stride if formed else np.int64(data.order[low + i]) * data.d
+        put_targets(data, targets, low + i, scratch, i)
 
 
 @jit(inner=True, inline="late")
 def look_up_sparse(data, targets, low, rows, scratch):
     """Look up which rows order[low : low + rows] are, and their targets."""
-    look_up(data, targets, low, rows, 1, scratch)
+    for i in range(rows):
+        scratch.offsets[i] = data.order[low + i]
+        put_targets(data, targets, low + i, scratch, i)
 
 
 @jit(inner=True, inline="late")
 def prefetch_batch(data, low, high):
     """Ask for the rows order[low : high], which are needed soon."""
-    prefetch_rows(data.X, data.order, data.d, 0, data.d, low, high)
+    prefetch_rows(data.source, data.order, data.d, 0, data.d, low, high)
 
 
 @jit(inner=True, inline="late")

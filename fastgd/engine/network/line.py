@@ -70,4 +70,5 @@ class ForwardAlong:
         return total.reshape(-1)[places] / n
 
     def _call(self, W: Array, totals: Array, span: BlockSpan) -> Any:
-        return self._kernels.losses(self._kernels.rows, W, self._addresses, totals, self._memory[span.worker], span)
+        rows = self._kernels.visit.of_worker(span.worker, self._kernels.rows)
+        return self._kernels.losses(rows, W, self._addresses, totals, self._memory[span.worker], span)

@@ -247,7 +247,8 @@ class NetworkKernels:
 
     def steps(self, spec: CohortSpec, calls: Any, lanes: Lanes, window: Any, memory: Any, span: StepSpan) -> KernelCall:
         """Take mini-batch steps: for each batch and tile forward and back, then the rule."""
-        return KernelCall(steps.advance, (calls, self._shape, self._layers, self.rows, lanes, *memory, span))
+        rows = self.visit.of_worker(span.worker, self.rows)
+        return KernelCall(steps.advance, (calls, self._shape, self._layers, rows, lanes, *memory, span))
 
     def sum_all_rows(self, memory: Sequence[Any], pace: Pace, poll: Callable[[], None]) -> None:
         """Do nothing: nothing less than all rows is sufficient for a network."""
@@ -257,7 +258,7 @@ class NetworkKernels:
 
     def gradient(self, sums: GradientSums, memory: Any, span: PartSpan, first: int = 0) -> KernelCall:
         """Add a part of a large batch, which begins at `first` in the order, to the sums in a buffer."""
-        rows = of_batch(self.rows, first, span.end)
+        rows = of_batch(self.visit.of_worker(span.worker, self.rows), first, span.end)
         return KernelCall(steps.accumulate, (self._shape, self._layers, rows, sums, *memory, span))
 
     def gradient_of_all(self, sums: GradientSums, memory: Any, span: PartSpan) -> KernelCall:

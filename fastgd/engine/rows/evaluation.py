@@ -179,7 +179,7 @@ class Evaluation:
                 for worker, its in enumerate(calls):
                     span = BlockSpan(worker, workers, own[0])
                     where = (parts[-1][1], self._memory[worker], span)
-                    its.append(kernels.losses(given[i][0].rows, W, given[i][1], *where))
+                    its.append(kernels.losses(given[i][0].of_worker(worker), W, given[i][1], *where))
             run([InTurn(its) for its in calls], work * len(now))
             for i, part in parts:
                 for of_block in part:
@@ -254,7 +254,10 @@ class Evaluation:
         while low < size:
             high = min(size, low + chunks(min(self._pace.fitting(work), visit.room // parts)))
             spans = [PartSpan(worker, workers, size, low, high, n, 0) for worker in range(workers)]
-            calls = [kernels.slopes(visit.rows, W, steepest, self._tile_memory[span.worker], span) for span in spans]
+            calls = [
+                kernels.slopes(visit.of_worker(span.worker), W, steepest, self._tile_memory[span.worker], span)
+                for span in spans
+            ]
             both = (part_ranges(span, parts) for span in (spans[0], following(spans[0])))
             visit.run(self._pace, calls, work * (high - low), *both)
             low = high

@@ -1,4 +1,8 @@
-"""A buffer that takes some rows at a time of those that are standardised, or rounded, as kernels pass over them."""
+"""Where rows take their form that are standardised, or rounded, as kernels pass over them: whole, or some at a time.
+
+Dense rows take it when kernels look them up (`engine.row_places`). Sparse ones are brought to a buffer, by calls
+that are made beside those that pass over what was brought before.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,48 +12,30 @@ import numpy.typing as npt
 
 from fastgd.common.system import memory
 from fastgd.core.compile import jit
-from fastgd.core.threads import Threads
-from fastgd.core.vectors import aligned, prefetch_lines
+from fastgd.core.threads import Threads, available_threads
+from fastgd.core.vectors import aligned
+from fastgd.datasets.record import Scaling
 from fastgd.datasets.staged_rows import StagedRows
-from fastgd.engine.arrays import PARTIAL_SUM_ROWS, most_entries, unlocked
+from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, Form, most_entries, unlocked
 from fastgd.engine.calls import KernelCall
+from fastgd.engine.row_places import slot_values
 
 Array = npt.NDArray[Any]
 WHOLE_BYTES = 128 << 20  # of rows that are all in the buffer at once: they take their form a single time
 WHOLE_SHARE = 16  # of the memory that the process may use: no more than this part of it
 BUFFER_BYTES = 8 << 20  # of each half's rows, where a block of rows is not longer: the third-level cache keeps them
-
-ROWS_AHEAD = 6  # whose memory is asked for while a row is copied
-
-
-@jit
-def copy_dense(X, d, y, numbers, mean, deviation, scales, out, targets, begin, worker, workers):
-    """Copy the rows `numbers` of X (N * d) to out, one after another from row `begin` on, standardised where `scales`.
-
-    So are their targets y (N, columns). The differences and quotients are those of float64, as in a copy of all rows.
-    Rows that follow are prefetched: shuffled ones would take twice as long without.
-    """
-    count, kind = numbers.shape[0], out.dtype.type
-    end = count * (worker + 1) // workers
-    for i in range(count * worker // workers, end):
-        prefetch_lines(X, np.int64(numbers[min(i + ROWS_AHEAD, end - 1)]) * d, d)
-        first, start = np.int64(numbers[i]) * d, (begin + i) * d
-        row, place = X[first : first + d], out[start : start + d]
-        if scales:
-            for j in range(d):
-                place[j] = kind((np.float64(row[j]) - mean[j]) / deviation[j])
-        else:
-            for j in range(d):
-                place[j] = kind(row[j])
-        for j in range(y.shape[1]):
-            targets[begin + i, j] = y[numbers[i], j]
+SLOTS = CHUNK_ROWS  # of dense rows that a worker has room for: as many as kernels look up at a time
+LEAST = 2.0**-300  # of means and deviations with which products are exact; their reciprocals at the most
 
 
 @jit
 def copy_sparse(
     X, indices, indptr, y, numbers, deviation, scales, out, out_indices, begins, targets, begin, worker, workers
 ):
-    """Copy rows in CSR form, whose entries begin at begins[begin:] in the buffer."""
+    """Copy the rows `numbers` in CSR form, with their targets y (N, columns), to the buffer, from row `begin` on.
+
+    Their entries begin at begins[begin:] there. Where `scales`, values are divided as those of a copy of all rows are.
+    """
     count, kind = numbers.shape[0], out.dtype.type
     for i in range(count * worker // workers, count * (worker + 1) // workers):
         first, end, to = indptr[numbers[i]], indptr[numbers[i] + 1], begin + i
@@ -67,10 +53,13 @@ def fits_whole(X: StagedRows) -> bool:
     return X.size * X.dtype.itemsize <= min(WHOLE_BYTES, memory() // WHOLE_SHARE)
 
 
-def buffer_rows(X: StagedRows, rows: int) -> int:
-    """Return how many rows the buffer has room for: all of them, where they take little, or those of two halves."""
+def stage_bytes(X: StagedRows, rows: int) -> float:
+    """Return what is taken where rows take their form, of which a call passes over so many at the least."""
+    if not (fits_whole(X) or X.sparse):
+        return float(available_threads() * SLOTS * X.shape[1] * X.dtype.itemsize)
     half = _room_for(X, rows)
-    return half if half == X.shape[0] else 2 * half
+    held = half if half == X.shape[0] else 2 * half
+    return held / X.shape[0] * X.size * (X.dtype.itemsize + 4 * X.sparse)
 
 
 def _room_for(X: StagedRows, rows: int) -> int:
@@ -79,54 +68,82 @@ def _room_for(X: StagedRows, rows: int) -> int:
     return total if fits_whole(X) else min(total, max(rows, PARTIAL_SUM_ROWS, BUFFER_BYTES * total // size))
 
 
+def form_of(scaling: Scaling | None, d: int) -> Form:
+    """Return what kernels do with the values of dense rows that are standardised, or rounded alone.
+
+    Behind the features stand others up to a whole vector, which become 0. Where products may not make the quotients of
+    a feature, its `inverse` is NaN.
+    """
+    values = int(slot_values.py_func(d))
+    mean, deviation, inverse = np.zeros(values), np.ones(values), np.zeros(values)
+    inverse[:d] = 1
+    if scaling is not None:
+        mean[:d], deviation[:d] = scaling.mean, scaling.deviation
+        size, by = np.abs(mean[:d]), deviation[:d]
+        # A number's difference from a mean is 0, or at least 2^-54 of the mean; by 1 everything is divided exactly.
+        known = (by == 1) | ((size >= LEAST) & (size <= 1 / LEAST) & (by >= LEAST) & (by <= 1 / LEAST))
+        inverse[:d] = np.divide(1, by, out=np.full(d, np.nan), where=known)
+    return Form(mean, deviation, inverse)
+
+
+class Copy:
+    """All rows at once, where they take little: `rows` (N, d)."""
+
+    def __init__(self, X: StagedRows) -> None:
+        self.X, self.rows = X, X.copied()
+
+
+class Buffers:
+    """The buffers of dense rows, one for each worker, and the `form` that rows take there."""
+
+    def __init__(self, X: StagedRows) -> None:
+        self.X, self.form, self._made = X, form_of(X.scaling, X.shape[1]), list[Array]()
+
+    def of(self, worker: int) -> Array:
+        """Return the one of a worker, flat."""
+        while len(self._made) <= worker:
+            self._made.append(aligned((SLOTS * len(self.form.mean),), self.X.dtype))
+        return self._made[worker]
+
+
 class Stage:
-    """The buffer, in two halves: while kernels pass over the rows in one, others are brought to the other one.
+    """The buffer of sparse rows, in two halves: while kernels pass over one, others are brought to the other one.
 
     Parameters
     ----------
     X : StagedRows (N, d)
+        Sparse rows.
     rows : int
         How many rows a half has room for at the least.
 
     Attributes
     ----------
-    whole : ndarray or csr_array (N, d), or None
-        All rows, where there is room for them.
     matrix : tuple of ndarray
-        Otherwise what kernels see of some rows: X flat, and of sparse rows indices and indptr.
+        What kernels see of some rows: X, indices and indptr.
     rows : int
         The room of a half.
     """
 
     def __init__(self, X: StagedRows, rows: int) -> None:
-        (total, d), self.rows = X.shape, _room_for(X, rows)
-        self.X, self._scales = X, X.scaling is not None
-        self.whole: Any = None
+        self.X, self.rows, self._scales = X, _room_for(X, rows), X.scaling is not None
         self._half = 0  # that was taken last
         self._coming: tuple[Array, Array] | None = None  # of the other one: for which targets, and which rows,
         self._brought: tuple[Array, Array] | None = None  # and once they are there
-        if self.rows == total:
-            self.whole = X.copied()
-            return
-        mean, deviation = (np.zeros(0), np.zeros(0)) if X.scaling is None else (X.scaling.mean, X.scaling.deviation)
-        self._mean, self._deviation = (np.ascontiguousarray(each, np.float64) for each in (mean, deviation))
-        self.matrix: tuple[Array, ...]
-        if isinstance(X.source, np.ndarray):
-            self._source: tuple[Array, ...] = (unlocked(X.source.reshape(-1)),)
-            self.matrix = (aligned((self.places * d,), X.dtype),)
-        else:
-            indptr = np.asarray(X.source.indptr, np.int64)
-            self._entries = most_entries(indptr, self.rows)
-            self._source = unlocked(X.source.data), unlocked(X.source.indices), unlocked(indptr)
-            self.matrix = (
-                aligned((2 * self._entries,), X.dtype),
-                np.zeros(2 * self._entries, X.source.indices.dtype),
-                np.zeros(self.places, np.int64),
-            )
+        deviation = np.zeros(0) if X.scaling is None else X.scaling.deviation
+        self._deviation = np.ascontiguousarray(deviation, np.float64)
+        source: Any = X.source
+        indptr = np.asarray(source.indptr, np.int64)
+        self._entries = most_entries(indptr, self.rows)
+        self._source = unlocked(source.data), unlocked(source.indices), unlocked(indptr)
+        self.matrix = (
+            aligned((2 * self._entries,), X.dtype),
+            np.zeros(2 * self._entries, source.indices.dtype),
+            np.zeros(self.places, np.int64),
+        )
 
     @property
     def places(self) -> int:
-        """Those of rows in both halves; one more of each, where the last sparse row ends."""
+        """Those of rows in both halves; one more of each, where the last row ends."""
         return 2 * (self.rows + 1)
 
     def compile(self, y: Array, targets: Array) -> None:
@@ -141,12 +158,11 @@ class Stage:
         half, numbers = 1 - self._half, numbers.copy()
         begin = half * (self.rows + 1)
         self._coming, self._brought = (targets, numbers), None
-        if self.X.sparse:
-            (_, _, indptr), begins = self._source, self.matrix[2][begin : begin + self.rows + 1]
-            begins[0] = half * self._entries
-            np.cumsum(indptr[numbers + 1] - indptr[numbers], out=begins[1 : len(numbers) + 1])
-            begins[1 : len(numbers) + 1] += begins[0]
-            begins[len(numbers) + 1 :] = begins[len(numbers)]
+        indptr, begins = self._source[2], self.matrix[2][begin : begin + self.rows + 1]
+        begins[0] = half * self._entries
+        np.cumsum(indptr[numbers + 1] - indptr[numbers], out=begins[1 : len(numbers) + 1])
+        begins[1 : len(numbers) + 1] += begins[0]
+        begins[len(numbers) + 1 :] = begins[len(numbers)]
         workers = max(1, min(workers, len(numbers) // PARTIAL_SUM_ROWS))
         return [self._call(numbers, y, targets, begin, worker, workers) for worker in range(workers)]
 
@@ -163,12 +179,15 @@ class Stage:
         return self._half * (self.rows + 1)
 
     def _call(self, numbers: Array, y: Array, targets: Array, begin: int, worker: int, workers: int) -> KernelCall:
-        where = (targets, begin, worker, workers)
-        if self.X.sparse:
-            given = (*self._source, y, numbers, self._deviation, self._scales)
-            return KernelCall(copy_sparse, (*given, *self.matrix, *where))
-        given = (*self._source, self.X.shape[1], y, numbers, self._mean, self._deviation, self._scales)
-        return KernelCall(copy_dense, (*given, *self.matrix, *where))
+        given = (*self._source, y, numbers, self._deviation, self._scales)
+        return KernelCall(copy_sparse, (*given, *self.matrix, targets, begin, worker, workers))
+
+
+def stage_of(X: StagedRows, rows: int) -> Copy | Buffers | Stage:
+    """Return where rows take their form, of which a call passes over so many at the least."""
+    if _room_for(X, rows) == X.shape[0] if X.sparse else fits_whole(X):
+        return Copy(X)
+    return Stage(X, rows) if X.sparse else Buffers(X)
 
 
 def joined(order: Array, ranges: Sequence[tuple[int, int]]) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from fastgd.datasets import Data
 from fastgd.datasets.staged_rows import StagedRows
 from fastgd.engine.rows.spec import CohortSpec
-from fastgd.engine.rows.staging import buffer_rows, fits_whole
+from fastgd.engine.rows.staging import fits_whole, stage_bytes
 from fastgd.plan.units.recording import DEAD_UNITS, EFFECTIVE_RATES, LAYER_NORMS, LAYER_UPDATES, columns_of
 from fastgd.problems import Loss
 from fastgd.study.config import Study
@@ -111,7 +111,7 @@ def _staged(data: Data, batch_size: int) -> float:
 def _stage(X: Any, batch_size: int) -> float:
     if not isinstance(X, StagedRows):
         return 0.0
-    return buffer_rows(X, batch_size) / X.shape[0] * X.size * (X.dtype.itemsize + 4 * X.sparse)
+    return stage_bytes(X, batch_size)
 
 
 def _row_bytes(X: Any) -> float:

@@ -24,6 +24,7 @@ from fastgd.core.static import static
 from fastgd.core.vectors import aligned, cast, load, store, wide, zeros
 from fastgd.engine.arrays import CHUNK_ROWS, MOST_BLOCK_ROWS, RowRange
 from fastgd.engine.linear.dense import add_gradients, products
+from fastgd.engine.row_places import place_of
 from fastgd.engine.row_sums import clear
 from fastgd.engine.rule_steps import begin_step, finish_batch, not_finite, note_bad
 
@@ -103,7 +104,7 @@ def take_rows(shape, data, low, count, gram):
     whole = d - d % width
     for i in range(count):
         row = np.int64(data.order[low + i])
-        source, target = row * d, i * columns
+        source, target = place_of(data, low + i, 0), i * columns
         for j in range(0, whole, width):
             store(X, target + j, wide(load(shape, data.X, source + j)))
         for j in range(whole, d):
@@ -180,7 +181,7 @@ def take_gradient(shape, double, gram, W, G, check):
     L, P = static(shape, "lanes"), gram.c.shape[0]
     for at in range(0, P * L, static(shape, "width")):
         store(gram.W, at, wide(load(shape, W, at)))
-    products(double, gram.A, gram.starts, P, P, gram.W, -1, gram.product, gram.starts, RowRange(0, 0))
+    products(double, gram.A, gram.starts, P, P, gram.W, -1, gram.product, gram.A, gram.starts, RowRange(0, 0))
     for v in range(0, L, static(shape, "width")):
         finite = zeros(shape, G)
         for i in range(P):
@@ -215,7 +216,7 @@ def curvatures(double, gram, directions, out, worker, workers):
     P, L = gram.c.shape[0], static(double, "lanes")
     for tile in range(worker, directions.shape[0], workers):
         p, curvature = directions[tile], out[tile]
-        products(double, gram.A, gram.starts, P, P, p, -1, gram.product, gram.starts, RowRange(0, 0))
+        products(double, gram.A, gram.starts, P, P, p, -1, gram.product, gram.A, gram.starts, RowRange(0, 0))
         for v in range(0, L, static(double, "width")):
             total = zeros(double, p)
             for i in range(P):

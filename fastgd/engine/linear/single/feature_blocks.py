@@ -7,26 +7,12 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from fastgd.core.vectors import I32, Vector, address, call_llvm, llvm_function, splat, vector_suffix
-
-
-def _mask(builder, width, remaining):
-    """A mask of `width` lanes of which the first `remaining` are on."""
-    lanes = ir.Constant(ir.VectorType(I32, width), list(range(width)))
-    return builder.icmp_signed("<", lanes, splat(builder, builder.trunc(remaining, I32), width))
-
-
-def _load_masked(builder, pointer, kind, mask):
-    pointer = builder.bitcast(pointer, ir.PointerType(kind))
-    name = f"llvm.masked.load.{vector_suffix(kind)}.p0"
-    function = llvm_function(builder, name, kind, [pointer.type, I32, mask.type, kind])
-    align = 8 if isinstance(kind.element, ir.DoubleType) else 4
-    return builder.call(function, [pointer, I32(align), mask, ir.Constant(kind, [0.0] * kind.count)])
+from fastgd.core.vectors import I32, address, call_llvm, load_masked, mask_of, splat
 
 
 def _load(builder, pointer, kind, mask):
     if mask is not None:
-        return _load_masked(builder, pointer, kind, mask)
+        return load_masked(builder, pointer, kind, mask)
     align = 8 if isinstance(kind.element, ir.DoubleType) else 4
     return builder.load(builder.bitcast(pointer, ir.PointerType(kind)), align=align)
 
@@ -108,7 +94,7 @@ def dot_block(typingctx, shape, count, X, offsets, row, w, d, Z):
         totals = _counted_loop(builder, zero, whole, width, totals, products)
         before = builder.block
         with builder.if_then(builder.icmp_signed(">", tail, zero)):
-            more, inside = products(whole, totals, _mask(builder, width, tail)), builder.block
+            more, inside = products(whole, totals, mask_of(builder, width, tail)), builder.block
         merged = []
         for total, with_tail in zip(totals, more, strict=True):
             phi = builder.phi(kind)
@@ -139,7 +125,7 @@ def outer_block(typingctx, shape, count, X, offsets, column, inner, R, G, g, rem
         number, width = getattr(shape.value, count.literal_value), shape.value.width
         chains = max(1, 8 // number)
         kind = ir.VectorType(context.get_value_type(X.dtype), width)
-        mask = _mask(builder, width, remaining) if number == 1 else None
+        mask = mask_of(builder, width, remaining) if number == 1 else None
         zero = ir.Constant(column.type, 0)
         origin = address(context, builder, X, x, column)
         first = address(context, builder, offsets, table, zero)
@@ -180,19 +166,6 @@ def outer_block(typingctx, shape, count, X, offsets, column, inner, R, G, g, rem
 
     n = types.intp
     return types.void(shape, count, X, offsets, n, n, R, G, n, n), codegen
-
-
-@intrinsic
-def load_some(typingctx, shape, array, index, remaining):
-    """`load_some(shape, array, index, n)`: a vector of n elements array[index:], with zeros behind them."""
-    vector = Vector(array.dtype, shape.value.width)
-
-    def codegen(context, builder, sig, args):
-        kind = context.get_value_type(vector)
-        pointer = address(context, builder, sig.args[1], args[1], args[2])
-        return _load_masked(builder, pointer, kind, _mask(builder, vector.count, args[3]))
-
-    return vector(shape, array, types.intp, types.intp), codegen
 
 
 @intrinsic

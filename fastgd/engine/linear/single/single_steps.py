@@ -30,32 +30,36 @@ def whole_vectors(shape, count):
 
 
 @jit(inner=True, inline="late")
-def products(shape, X, offsets, count, d, W, bias, Z, order, ahead):
+def products(shape, X, offsets, count, d, W, bias, Z, source, order, ahead):
     """Leave in Z the margins of the rows at some offsets; without an intercept `bias` is -1.
 
     Meanwhile the rows of the `RowRange` ahead are prefetched, at most as many as are passed, in whichever order, as far
     as their last vectors reach: a load under a mask waits for all of its cache lines.
     """
-    block, width, ahead = static(shape, "rows"), static(shape, "width"), to_prefetch(X, d, ahead)
+    block, width, ahead = static(shape, "rows"), static(shape, "width"), to_prefetch(source, d, ahead)
     start, whole = W[bias] if bias >= 0 else W.dtype.type(0), count - count % block
     reach = whole_vectors(shape, d)
     for i in range(0, count, width):
         store(Z, i, spread(shape, start))
     for i in range(0, whole, block):
-        prefetch_rows(X, order, d, 0, reach, ahead.first + i, min(ahead.first + i + block, ahead.end))
+        prefetch_rows(source, order, d, 0, reach, ahead.first + i, min(ahead.first + i + block, ahead.end))
         dot_block(shape, "rows", X, offsets, i, W, d, Z)
     for i in range(whole, count):
-        prefetch_rows(X, order, d, 0, reach, ahead.first + i, min(ahead.first + i + 1, ahead.end))
+        prefetch_rows(source, order, d, 0, reach, ahead.first + i, min(ahead.first + i + 1, ahead.end))
         dot_block(shape, "one", X, offsets, i, W, d, Z)
 
 
 @jit(inner=True)
-def margins(shape, data, low, count, W, scratch, ahead):
-    """Leave in Z the margins of the rows order[low : low + count]; those of the `RowRange` ahead are prefetched."""
+def margins(shape, data, low, count, W, scratch, ahead, fresh):
+    """Leave in Z the margins of the rows order[low : low + count]; those of the `RowRange` ahead are prefetched.
+
+    Where they are not `fresh`, they were looked up last.
+    """
     bias = whole_vectors(shape, data.d) if data.intercept else -1
-    look_up(data.order, data.y, data.d, low, count, whole_vectors(shape, count), scratch.offsets, 0, scratch.y)
+    if fresh:
+        look_up(data, low, count, whole_vectors(shape, count), scratch.offsets, 0, scratch.y)
     prefetch_targets(data.y, data.order, ahead.first, min(ahead.first + count, ahead.end))
-    products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.order, ahead)
+    products(shape, data.X, scratch.offsets, count, data.d, W, bias, scratch.Z, data.source, data.order, ahead)
 
 
 @jit(inner=True, inline="late")
@@ -81,7 +85,7 @@ def add_intercept_gradient(shape, count, Z, G, g):  # noqa: ARG001 (as for tiles
 
 
 @jit(inner=True)
-def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
+def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch, fresh):
     """Do for one lane what `tile_steps.sum_rows` does for a tile."""
     loss, vectors = points.loss, vectors_of(shape, data.d)
     G, total, many = scratch.G, scratch.total, last - first > data.chunk
@@ -92,7 +96,7 @@ def sum_rows(shape, data, first, last, ahead, scale, points, check, scratch):
     for low in range(first, last, data.chunk):
         count = min(data.chunk, last - low)
         following = RowRange(low + count, last) if low + count < last else ahead
-        margins(shape, data, low, count, points.W, scratch, following)
+        margins(shape, data, low, count, points.W, scratch, following, fresh or many)
         if points.losses:
             call_at(data.losses, shape, scratch.Z, scratch.y, count, loss)
         call_at(data.residuals, shape, scratch.Z, scratch.y, count, scale, scratch.check)

@@ -5,16 +5,14 @@ into the loop, at a second or two for each pair of them. As in `engine/linear/sw
 row's margin are one sweep over the parameters, here with vectors over features.
 """
 
-import numpy as np
-
 from fastgd.core.address_calls import call_at
 from fastgd.core.compile import jit
 from fastgd.core.static import static
-from fastgd.core.vectors import load, spread, store, total, zeros
+from fastgd.core.vectors import load, load_some, spread, store, total, zeros
 from fastgd.engine.linear.dense import turn_steps
-from fastgd.engine.linear.single.feature_blocks import alone, load_some
+from fastgd.engine.linear.single.feature_blocks import alone
 from fastgd.engine.loss_kernels import derivative, weighed
-from fastgd.engine.row_places import prefetch_rows, prefetch_targets
+from fastgd.engine.row_places import place_of, prefetch_rows, prefetch_targets
 from fastgd.optimizers.rule_calls import lane, load_slots, rows, store_slots, update
 
 
@@ -63,7 +61,7 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index,
     whole, l2_at = d - d % width, static(rule, "hyper") * width
     padded = -(-d // width) * width
     stride, bias = padded + data.intercept * width, padded if data.intercept else -1
-    now = np.int64(order[span.batch + taken]) * d
+    now, slot = place_of(data, span.batch + taken, 0), 1
     z = margin(shape, X, now, d, state, bias)
     for step in range(taken, taken + steps):
         row = span.batch + step
@@ -75,8 +73,8 @@ def lane_steps(rule, loss, shape, begin_step, data, lanes, scratch, span, index,
         if begin_step:
             at = (min(step, last) * count + index) * values * width
             call_at(begin_step, shape, hyper, exact, scheduled, at, which, memory, span.t + step, exact_c, c)
-        following = np.int64(order[min(row + 1, n - 1)]) * d
-        prefetch_rows(X, order, d, 0, padded, min(row + 4, n), min(row + 5, n))
+        following, slot = place_of(data, min(row + 1, n - 1), slot), 1 - slot
+        prefetch_rows(data.source, order, d, 0, padded, min(row + 4, n), min(row + 5, n))
         prefetch_targets(y, order, min(row + 4, n), min(row + 5, n))
         h, quantities = lane(rule, shape, of_weights, 0), rows(rule, shape, c, 0, "coefficients")
         l2 = load(shape, of_weights, l2_at)
