@@ -235,7 +235,8 @@ def play(console):
     reporter = Reporter(console)
     with reporter:
         reporter(events.Loading("flights"))
-        reporter(events.Planned(SimpleNamespace(trials=1288, left=(1288, 18), cost=Cost(2.0, 1.0, 0.5, 1e6, 4e8))))
+        takes = Cost(2.0, 1.0, 0.5, 1e6, 4e8).in_words()
+        reporter(events.Planned(SimpleNamespace(trials=1288, left=(1288, 18), takes=takes)))
         reporter(events.Compiling("the dense tile of adam in float64"))
         reporter(events.Compiling("the dense tile of adam in float64"))  # of the next cohort: said once
         for epoch in range(10):

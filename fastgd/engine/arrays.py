@@ -3,7 +3,7 @@
 Dense and sparse rows share every driver but that of sparse mini-batches; what differs is chosen by the rows' type.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -270,16 +270,21 @@ class BlockSpan(NamedTuple):
     first: Any
 
 
-def part_ranges(span: PartSpan, parts: int, first: int = 0) -> list[tuple[int, int]]:
-    """Return which rows (from, to) of each part a `PartSpan` takes, of a batch that begins at `first` in the order."""
+Ranges = Sequence[tuple[int, int]]  # of places in an order, from and to
+
+
+def ranges_now_and_next(span: PartSpan, parts: int, first: int = 0) -> tuple[Ranges, Ranges]:
+    """Return which rows of each part a `PartSpan` takes, and as many that follow, or those that are left.
+
+    They are those of a batch that begins at `first` in the order.
+    """
     size, low, high, end = span[2:6]
-    ranges = [(part * size + low, min((part + 1) * size, end, part * size + high)) for part in range(parts)]
-    return [(first + start, first + stop) for start, stop in ranges if start < stop]
 
+    def ranges(low: int, high: int) -> Ranges:
+        found = [(part * size + low, min((part + 1) * size, end, part * size + high)) for part in range(parts)]
+        return [(first + start, first + stop) for start, stop in found if start < stop]
 
-def following(span: PartSpan) -> PartSpan:
-    """Return the `PartSpan` of as many rows of every part behind one, or of those that are left."""
-    return span._replace(low=span.high, high=min(span.part_rows, 2 * span.high - span.low))
+    return ranges(low, high), ranges(high, min(size, 2 * high - low))
 
 
 def most_entries(indptr: Any, rows: int) -> int:

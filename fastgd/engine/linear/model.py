@@ -22,11 +22,10 @@ from fastgd.engine.arrays import (
     SparseRows,
     StepSpan,
     chunks,
-    following,
     most_entries,
     of_batch,
-    part_ranges,
     part_rows,
+    ranges_now_and_next,
 )
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import CoastingWindow
@@ -237,7 +236,7 @@ class LinearKernels:
             high = min(size, low + chunks(min(pace.fitting(work), self.visit.room // parts)))
             spans = [PartSpan(worker, len(memory), size, low, high, n, 0) for worker in range(len(memory))]
             calls = [self._gram_call(sums, memory[span.worker][1], span) for span in spans]
-            both = (part_ranges(span, parts) for span in (spans[0], following(spans[0])))
+            both = ranges_now_and_next(spans[0], parts)
             self.visit.run(pace, calls, work * (high - low), *both)
             low = high
             poll()

@@ -22,9 +22,8 @@ from fastgd.engine.arrays import (
     Scratch,
     StepSpan,
     chunks,
-    following,
-    part_ranges,
     part_rows,
+    ranges_now_and_next,
 )
 from fastgd.engine.calls import KernelCall, Pace
 from fastgd.engine.coast.window import Coasting, CoastingWindow
@@ -400,7 +399,7 @@ class Cohort:
                 PartSpan(worker, self.workers, size, low, high, rows, self.t + 1) for worker in range(self.workers)
             ]
             calls = [self._gradient_call(span, first) for span in spans]
-            both = (part_ranges(span, parts, first) for span in (spans[0], following(spans[0])))
+            both = ranges_now_and_next(spans[0], parts, first)
             self.kernels.visit.run(self._pace, calls, work * (high - low), *both)
             low = high
             poll()

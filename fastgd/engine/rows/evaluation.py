@@ -23,9 +23,8 @@ from fastgd.engine.arrays import (
     Lanes,
     PartSpan,
     chunks,
-    following,
-    part_ranges,
     part_rows,
+    ranges_now_and_next,
 )
 from fastgd.engine.calls import InTurn, KernelCall, Pace
 from fastgd.engine.rows.model import ModelKernels
@@ -258,7 +257,7 @@ class Evaluation:
                 kernels.slopes(visit.of_worker(span.worker), W, steepest, self._tile_memory[span.worker], span)
                 for span in spans
             ]
-            both = (part_ranges(span, parts) for span in (spans[0], following(spans[0])))
+            both = ranges_now_and_next(spans[0], parts)
             visit.run(self._pace, calls, work * (high - low), *both)
             low = high
             poll()
@@ -303,7 +302,7 @@ class Evaluation:
             high = min(size, low + chunks(min(pace.fitting(work), visit.room // GRADIENT_PARTS)))
             spans = [PartSpan(worker, workers, size, low, high, n, t) for worker in range(workers)]
             calls = [self._tile_kernels.gradient(sums, self._tile_memory[span.worker], span) for span in spans]
-            both = (part_ranges(span, GRADIENT_PARTS) for span in (spans[0], following(spans[0])))
+            both = ranges_now_and_next(spans[0], GRADIENT_PARTS)
             visit.run(pace, calls, work * (high - low), *both)
             low = high
             poll()

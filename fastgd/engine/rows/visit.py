@@ -14,14 +14,22 @@ import numpy.typing as npt
 
 from fastgd.core.threads import Threads
 from fastgd.datasets.staged_rows import StagedRows
-from fastgd.engine.arrays import CHUNK_ROWS, PARTIAL_SUM_ROWS, Rows, SparseRows, chunk_rows, make_rows, unlocked
+from fastgd.engine.arrays import (
+    CHUNK_ROWS,
+    PARTIAL_SUM_ROWS,
+    Ranges,
+    Rows,
+    SparseRows,
+    chunk_rows,
+    make_rows,
+    unlocked,
+)
 from fastgd.engine.calls import InTurn, KernelCall, Pace, side_by_side
 from fastgd.engine.rows.read_ahead import ReadAhead
 from fastgd.engine.rows.staging import Buffers, Copy, Stage, joined, stage_of
 
 Array = npt.NDArray[Any]
 Calls = Sequence[KernelCall | InTurn]
-Ranges = Sequence[tuple[int, int]]  # of places in an order, from and to
 
 
 def is_sparse(X: Any) -> bool:

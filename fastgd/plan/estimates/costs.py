@@ -27,7 +27,6 @@ from fastgd.plan.estimates.operations import Operations, of_activation, of_lands
 from fastgd.plan.units.cohort import CohortUnit
 from fastgd.plan.units.surfaces import SurfaceUnit
 from fastgd.plan.units.swarm import SwarmUnit
-from fastgd.plan.units.workload import Workload
 from fastgd.problems import Loss
 
 # --- constants: measured on an EPYC (Zen 4) and a Xeon with AVX-512, by the processors' clocks -----------------------
@@ -51,7 +50,7 @@ SECONDS_PER_ENTRY = {"train": 3.0e-9, "evaluate": 1.5e-9}  # and tile, beside th
 SECOND_LEVEL_BYTES, UNCACHED_FACTOR = 1 << 20, 0.4  # more than long arrays, for the first access past that cache
 SECONDS_PER_SINGLE_LANE_ROW = {"train": 18e-9, "evaluate": 9e-9}
 SECONDS_PER_MAPPED_BYTE = 0.15e-9  # of rows in a file whose pages the system holds, on a thread
-SECONDS_PER_FORMED_VALUE = 0.4e-9  # that is standardised or rounded when a kernel looks it up, on a thread
+SECONDS_PER_FORMED_VALUE = {False: 0.4e-9, True: 0.7e-9}  # standardised or rounded, by a thread; of sparse rows
 SECONDS_PER_TILE_STEP = {False: 0.13e-6, True: 0.03e-6}  # of batches of some rows, and of few: a sweep is one call
 SECONDS_PER_ROUND = 0.2e-6  # of sums over all parameters, beside these
 SECONDS_PER_PREPARED_OPERATION = 1.7e-9  # of a vector of lanes, before a step: each waits for the one before
@@ -294,20 +293,19 @@ def _computing(unit: CohortUnit, speed: Speed) -> tuple[float, float]:
     """Return the seconds of a cohort's training and evaluation."""
     rows = _Rows(unit.spec.kernel, unit.lanes, unit.d, unit.work, unit.itemsize, unit.spec.loss, speed, unit.spec.model)
     training, evaluation = _training(unit, rows), _evaluation(unit, rows)
-    row = _of_form(unit.workload) / speed.threads
-    training += row * unit.n * (unit.epochs + unit.snapshots(unit.steps))
-    evaluation += row * (unit.n * unit.evaluated + unit.workload.held_out * len(unit.checkpoints))
+    work, kernel = unit.workload, unit.spec.kernel
+    mapped = SECONDS_PER_MAPPED_BYTE * work.mapped / speed.threads
+    formed = SECONDS_PER_FORMED_VALUE[kernel.sparse] * work.formed / speed.threads
+    # A thread gives rows their form for its own tiles: those of a batch once for all, those of a large one for each.
+    times = 1 if kernel.sparse else rows.tiles if kernel.parts else min(rows.tiles, speed.threads)
+    training += (mapped + formed * times) * unit.n * (unit.epochs + unit.snapshots(unit.steps))
+    evaluation += (mapped + formed) * (unit.n * unit.evaluated + work.held_out * len(unit.checkpoints))
     return training, evaluation
 
 
 def seconds_of_files(computing: float) -> float:
     """Return the seconds of the files of a cohort that is computed in so many: short ones share theirs with others."""
     return SECONDS_PER_UNIT_FILES * min(1.0, computing / SECONDS_PER_SHARED_FILES) + SECONDS_PER_SHARING_UNIT
-
-
-def _of_form(work: Workload) -> float:
-    """Return the seconds of a thread in which a row comes out of a mapped file and takes the form that kernels see."""
-    return SECONDS_PER_MAPPED_BYTE * work.mapped + SECONDS_PER_FORMED_VALUE * work.formed
 
 
 def state_bytes(unit: CohortUnit) -> float:
