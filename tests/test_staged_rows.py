@@ -9,7 +9,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from cohorts import PARTS, SMALL, make_cohort, pool
+from cohorts import PARTS, SINGLE, SMALL, make_cohort, pool
 from hypothesis import given
 from scipy.sparse import csr_array
 from small_studies import rows
@@ -79,6 +79,14 @@ def test_they_are_rounded_as_a_copy_is(source, scaling):
     given = {"batch_size": 32, "optimizer": "adam", "dtype": "float32"}
     found, expected = states(staged, copy_of(staged), given, [LOSSES["logistic"]])
     np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("kernel", [SINGLE, SMALL], ids=lambda kernel: kernel.name)
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 17, 255, 257])
+def test_batches_that_leave_a_rest_have_the_bits_of_a_copy(batch_size, kernel):
+    staged = StagedRows(X, SCALING, X.dtype, "X")
+    given = {"batch_size": batch_size, "kernel": kernel, "optimizer": "momentum"}
+    np.testing.assert_array_equal(*states(staged, copy_of(staged), given, [LOSSES["logistic"]]))
 
 
 @pytest.mark.parametrize("batch_size", [1, 8])

@@ -48,17 +48,21 @@ def slot_values(d):
 def look_up(data, low, count, rows, offsets, at, targets):
     """Look up where the rows order[low : low + count] begin, at offsets[at:], and their numbers of y (N, columns).
 
-    The last row stands in for others, of which there are `rows` in all.
+    The last row stands in for others, of which there are `rows` in all; where none is left, that of the order does.
     """
-    formed, stride = takes_form(data), slot_values(data.d)
-    first, last = (low, low + count - 1) if count > 0 else (low - 1, low - 1)
-    if formed:
-        form_rows(data.source, data.order, first, last + 1 - first, data.form, data.d, data.X, at)
-    for i in range(rows):
-        place = min(low + i, last)
-        row = data.order[place]
-        offsets[at + i] = (at + place - first) * stride if formed else np.int64(row) * data.d
-        put_numbers(data.y, row, targets, i)
+    order, y, d, last = data.order, data.y, data.d, low + count - 1
+    if takes_form(data):
+        first = min(low, last)
+        form_rows(data.source, order, first, last + 1 - first, data.form, d, data.X, at)
+        for i in range(rows):
+            place = min(low + i, last)
+            offsets[at + i] = (at + place - first) * slot_values(d)
+            put_numbers(y, order[place], targets, i)
+    else:
+        for i in range(rows):
+            row = order[min(low + i, last)]
+            offsets[at + i] = np.int64(row) * d
+            put_numbers(y, row, targets, i)
 
 
 @jit(inner=True, inline="late")
