@@ -21,7 +21,9 @@ PLAIN, SVRG, SAGA, SNAPSHOT = range(4)  # how gradients are estimated; a snapsho
 
 
 class Form(NamedTuple):
-    """What is subtracted from the values of a row, and what divides them, in float64 (d,); (0,) where nothing is.
+    """What is subtracted from the values of a row, and what divides them, in float64; (0,) where nothing is.
+
+    Behind those of the d features stand others, up to a whole vector (`engine.rows.staging.form_of`).
 
     inverse : 1 / deviation, or NaN where quotients cannot be made of products with it (`engine.row_places`)
     """
